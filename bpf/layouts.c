@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Never loaded: compiled only so that its BTF names every struct and enum that user space reads. */
+#include <linux/types.h>
+#include "maps.h"
+
+#define KEEP_STRUCT(name) struct name keep_struct_##name
+#define KEEP_ENUM(name) enum name keep_enum_##name
+
+KEEP_STRUCT(flow_slot);
+KEEP_STRUCT(flow_key);
+KEEP_STRUCT(flow_entry);
+KEEP_STRUCT(endpoint_config);
+KEEP_STRUCT(endpoint_counters);
+KEEP_STRUCT(drop_key);
+KEEP_STRUCT(drop_value);
+KEEP_STRUCT(ledger);
+
+KEEP_ENUM(event_type);
+KEEP_ENUM(event_cause);
+KEEP_ENUM(verdict);
+KEEP_ENUM(observation_point);
+KEEP_ENUM(flow_state);
+KEEP_ENUM(trace_reason);
+KEEP_ENUM(endpoint_kind);
+KEEP_ENUM(ledger_counter);
+KEEP_ENUM(flow_phase);

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Every map, once. Sizes marked (c) are set from the configuration before load. All are pinned below
+ * /sys/fs/bpf/sluice/<instance>/ under the name they have here, so that a restart finds them as they were.
+ */
+#ifndef SLUICE_MAPS_H
+#define SLUICE_MAPS_H
+
+#include "enums.h"
+#include "events.h"
+
+/* Normalised five-tuple at one interface: address a is the lower one (memcmp, then port). */
+struct flow_key {
+	__u8 a_ip[16];
+	__u8 b_ip[16];
+	__u16 a_port;          /* ICMP echo: the identifier on both; other ICMP: 0 */
+	__u16 b_port;
+	__u32 ifindex;         /* node device; each endpoint's view of a flow is an entry of its own */
+	__u8 protocol;
+	__u8 reserved[3];
+};
+_Static_assert(sizeof(struct flow_key) == 44, "flow_key");
+
+/* flow_entry.phase: the sweep removes an entry in two passes, so that no program still adds to it. */
+enum flow_phase {
+	PHASE_LIVE = 0,
+	PHASE_DYING = 1,       /* marked by one sweep; any packet makes it LIVE again */
+	PHASE_DEAD = 2,        /* being removed; packets that meet it count as PACKETS_CLOSING */
+};
+
+/*
+ * Index 0 = packets from a to b, 1 = from b to a. unreported[] packs packets << 40 | bytes, so that one atomic add
+ * counts both and one exchange takes both.
+ */
+struct flow_entry {
+	__u64 unreported[2];
+	__u64 last_report_ns[2]; /* CLOCK_MONOTONIC_COARSE; 0 = no record yet in this direction */
+	__u64 last_seen_ns;      /* CLOCK_MONOTONIC_COARSE */
+	__u64 syn_ns;            /* CLOCK_BOOTTIME of the SYN while the handshake runs, 0 else */
+	__u64 first_seen_ns;     /* CLOCK_BOOTTIME */
+	__u32 rtt_us;
+	__u32 srtt_us;
+	__u32 retransmits;
+	__u32 drops;
+	__u32 slot;              /* index into endpoint_counters */
+	__u32 phase;             /* enum flow_phase */
+	__u32 filter_generation; /* rules in force when `consumers` was computed */
+	__u32 consumers;
+	__u32 identity[2];       /* of a, of b; 0 = not looked up */
+	__u32 l7_seq[2];         /* TCP sequence number behind the last captured head, per direction */
+	__u8 mac_a[6];
+	__u8 mac_b[6];
+	__u16 rule;
+	__u8 flags_seen[2];      /* TCP flags, low 8 bits, per direction */
+	__u8 opener;             /* 0 = a opened, 1 = b opened */
+	__u8 state;              /* STATE_GUESSED | STATE_EGRESS | STATE_INGRESS | STATE_REPLY_KNOWN */
+	__u8 closed;             /* bit 0/1: FIN from a/b; bit 2: RST */
+	__u8 verdict;            /* last one reported */
+};
+
+/* What is known of one of the node's devices; written by the collector before it attaches. */
+struct endpoint_config {
+	__u32 slot;              /* index into endpoint_counters */
+	__u32 endpoint_id;       /* Hubble's node-local endpoint id */
+	__u8 kind;               /* enum endpoint_kind */
+	__u8 reserved[7];
+};
+
+/* Exact and independent of the flow table. Index: slot. */
+struct endpoint_counters {
+	__u64 ingress_packets;   /* towards the endpoint, or from the network for an uplink */
+	__u64 ingress_bytes;
+	__u64 egress_packets;    /* from the endpoint */
+	__u64 egress_bytes;
+};
+
+struct drop_key {
+	__u32 slot;
+	__u16 reason;            /* as flow_event.drop_reason */
+	__u8 direction;          /* 0 unknown, 1 towards the endpoint, 2 from it */
+	__u8 reserved;
+};
+
+struct drop_value {
+	__u64 packets;
+	__u64 bytes;
+};
+
+struct ledger {
+	__u64 count[LEDGER_COUNTERS]; /* enum ledger_counter */
+};
+
+#endif
