@@ -14,6 +14,7 @@ KEEP_STRUCT(endpoint_counters);
 KEEP_STRUCT(drop_key);
 KEEP_STRUCT(drop_value);
 KEEP_STRUCT(ledger);
+KEEP_STRUCT(sweep_args);
 
 KEEP_ENUM(event_type);
 KEEP_ENUM(event_cause);
@@ -24,3 +25,4 @@ KEEP_ENUM(trace_reason);
 KEEP_ENUM(endpoint_kind);
 KEEP_ENUM(ledger_counter);
 KEEP_ENUM(flow_phase);
+KEEP_ENUM(l7_kind);

@@ -34,28 +34,66 @@ enum flow_phase {
  */
 struct flow_entry {
 	__u64 unreported[2];
-	__u64 last_report_ns[2]; /* CLOCK_MONOTONIC_COARSE; 0 = no record yet in this direction */
 	__u64 last_seen_ns;      /* CLOCK_MONOTONIC_COARSE */
+	__u64 last_report_ns[2]; /* CLOCK_MONOTONIC_COARSE; 0 = no record yet in this direction */
 	__u64 syn_ns;            /* CLOCK_BOOTTIME of the SYN while the handshake runs, 0 else */
+	__u32 phase;             /* enum flow_phase */
+	__u32 slot;              /* index into endpoint_counters */
+	__u32 filter_generation; /* rules in force when `consumers` was computed */
+	__u32 consumers;
+	__u8 flags_seen[2];      /* TCP flags, low 8 bits, per direction; SCTP: bit per kind of control chunk */
+	__u8 opener;             /* 0 = a opened, 1 = b opened */
+	__u8 state;              /* STATE_GUESSED | STATE_EGRESS | STATE_INGRESS */
+	__u8 closed;             /* bit 0/1: FIN from a/b; bit 2: RST */
+	__u8 l7_kind;            /* L7_DNS, L7_HTTP or 0 */
+	__u8 verdict;            /* last one reported */
+	__u8 pod_dir;            /* direction (0/1) in which packets leave the endpoint */
 	__u64 first_seen_ns;     /* CLOCK_BOOTTIME */
 	__u32 rtt_us;
 	__u32 srtt_us;
-	__u32 retransmits;
-	__u32 drops;
-	__u32 slot;              /* index into endpoint_counters */
-	__u32 phase;             /* enum flow_phase */
-	__u32 filter_generation; /* rules in force when `consumers` was computed */
-	__u32 consumers;
+	__u32 retransmits;       /* since the last record */
+	__u32 drops;             /* dropped packets whose own record found no room; carried by the next record */
 	__u32 identity[2];       /* of a, of b; 0 = not looked up */
 	__u32 l7_seq[2];         /* TCP sequence number behind the last captured head, per direction */
 	__u8 mac_a[6];
 	__u8 mac_b[6];
 	__u16 rule;
-	__u8 flags_seen[2];      /* TCP flags, low 8 bits, per direction */
-	__u8 opener;             /* 0 = a opened, 1 = b opened */
-	__u8 state;              /* STATE_GUESSED | STATE_EGRESS | STATE_INGRESS | STATE_REPLY_KNOWN */
-	__u8 closed;             /* bit 0/1: FIN from a/b; bit 2: RST */
-	__u8 verdict;            /* last one reported */
+	__u16 vlan;
+};
+_Static_assert(sizeof(struct flow_entry) == 128, "flow_entry");
+
+/* Values of l7_ports and of flow_entry.l7_kind. */
+enum l7_kind {
+	L7_NONE = 0,
+	L7_DNS = 1,
+	L7_HTTP = 2,
+};
+
+/* In and out of the program flow_sweep; run by the agent every second. Times in nanoseconds. */
+struct sweep_args {
+	__u64 tcp_idle_ns;       /* TCP without FIN or RST */
+	__u64 other_idle_ns;     /* UDP, ICMP, SCTP, ... */
+	__u64 closed_idle_ns;    /* after both FINs or a RST */
+	__u64 reserved;
+	__u64 entries;           /* out: flows in the table after the sweep */
+	__u64 open_packets;      /* out: packets in the table that no record has carried out yet */
+	__u64 open_bytes;
+	__u64 removed;           /* out: flows taken out by this sweep */
+	__u64 reported;          /* out: records made by this sweep */
+};
+
+/* Where a fragment belongs: later fragments carry no ports. */
+struct fragment_key {
+	__u8 src_ip[16];
+	__u8 dst_ip[16];
+	__u32 id;
+	__u8 protocol;
+	__u8 reserved[3];
+};
+
+struct fragment_value {
+	__u16 src_port;
+	__u16 dst_port;
 };
 
 /* What is known of one of the node's devices; written by the collector before it attaches. */

@@ -81,28 +81,31 @@ export const FLOW_KEY = {
 export const FLOW_ENTRY = {
   SIZE: 128,
   unreported: 0,
-  lastReportNs: 16,
-  lastSeenNs: 32,
+  lastSeenNs: 16,
+  lastReportNs: 24,
   synNs: 40,
-  firstSeenNs: 48,
-  rttUs: 56,
-  srttUs: 60,
-  retransmits: 64,
-  drops: 68,
-  slot: 72,
-  phase: 76,
-  filterGeneration: 80,
-  consumers: 84,
-  identity: 88,
-  l7Seq: 96,
-  macA: 104,
-  macB: 110,
-  rule: 116,
-  flagsSeen: 118,
-  opener: 120,
-  state: 121,
-  closed: 122,
-  verdict: 123,
+  phase: 48,
+  slot: 52,
+  filterGeneration: 56,
+  consumers: 60,
+  flagsSeen: 64,
+  opener: 66,
+  state: 67,
+  closed: 68,
+  l7Kind: 69,
+  verdict: 70,
+  podDir: 71,
+  firstSeenNs: 72,
+  rttUs: 80,
+  srttUs: 84,
+  retransmits: 88,
+  drops: 92,
+  identity: 96,
+  l7Seq: 104,
+  macA: 112,
+  macB: 118,
+  rule: 124,
+  vlan: 126,
 } as const
 
 /** struct endpoint_config: size and byte offset of each member. */
@@ -143,6 +146,20 @@ export const DROP_VALUE = {
 export const LEDGER = {
   SIZE: 320,
   count: 0,
+} as const
+
+/** struct sweep_args: size and byte offset of each member. */
+export const SWEEP_ARGS = {
+  SIZE: 72,
+  tcpIdleNs: 0,
+  otherIdleNs: 8,
+  closedIdleNs: 16,
+  reserved: 24,
+  entries: 32,
+  openPackets: 40,
+  openBytes: 48,
+  removed: 56,
+  reported: 64,
 } as const
 
 /** enum event_type */
@@ -272,4 +289,11 @@ export const FlowPhase = {
   LIVE: 0,
   DYING: 1,
   DEAD: 2,
+} as const
+
+/** enum l7_kind */
+export const L7Kind = {
+  NONE: 0,
+  DNS: 1,
+  HTTP: 2,
 } as const

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * tp_btf/kfree_skb: every packet the kernel drops, with its reason and the place. The tracepoint fires for the whole
+ * machine; a drop belongs to us when its device is one that is watched, or when it happened in the network namespace
+ * of a pod that is.
+ */
+
+struct dropped {
+	__u32 ifindex;   /* node device of the endpoint */
+	__u32 slot;
+	__u8 direction;  /* 0 unknown, 1 towards the endpoint, 2 from it */
+	__u8 kind;
+};
+
+/* Kernel numbers subsystem << 16 | reason; a record has 16 bits: subsystem in the top four. */
+static __always_inline __u16 fold_reason(__u32 reason)
+{
+	return ((reason >> 16) & 0xf) << 12 | (reason & 0xfff);
+}
+
+/* @return 1 when the packet belongs to an endpoint, filled into d */
+static __always_inline int owner_of(struct sk_buff *skb, struct dropped *d)
+{
+	struct net_device *dev = skb->dev;
+	struct endpoint_config *config;
+	__u64 cookie = 0;
+	__u32 *known;
+	struct sock *sk;
+
+	if (dev) {
+		cookie = BPF_CORE_READ(dev, nd_net.net, net_cookie);
+	} else {
+		sk = skb->sk;
+		if (sk)
+			cookie = BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie);
+	}
+	if (!cookie)
+		return 0;
+	if (dev && cookie == node_netns_cookie) {
+		d->ifindex = BPF_CORE_READ(dev, ifindex);
+		/* the host side received it from the pod, unless it was on its way out of that device */
+		d->direction = skb->skb_iif == d->ifindex ? 2 : 1;
+	} else {
+		known = bpf_map_lookup_elem(&netns, &cookie);
+		if (!known)
+			return 0;
+		d->ifindex = *known;
+		d->direction = dev && skb->skb_iif ? 1 : 2;
+	}
+	config = bpf_map_lookup_elem(&endpoints, &d->ifindex);
+	if (!config)
+		return 0;
+	d->slot = config->slot;
+	d->kind = config->kind;
+	if (d->kind == ENDPOINT_UPLINK)
+		d->direction = d->direction == 2 ? 1 : 2;
+	return 1;
+}
+
+static __always_inline void count_drop(const struct dropped *d, __u16 reason, __u32 length, struct ledger *l)
+{
+	struct drop_key key = { .slot = d->slot, .reason = reason, .direction = d->direction };
+	struct drop_value fresh = { .packets = 1, .bytes = length }, *known;
+
+	known = bpf_map_lookup_elem(&drop_counters, &key);
+	if (known) {
+		__sync_fetch_and_add(&known->packets, 1);
+		__sync_fetch_and_add(&known->bytes, length);
+		return;
+	}
+	if (bpf_map_update_elem(&drop_counters, &key, &fresh, BPF_NOEXIST))
+		count(l, DROP_COUNTER_FULL, 1);
+}
+
+/* A flow that no tc program has met: dropped before it came so far. What can be said of it, without an entry. */
+static __always_inline void unknown_flow(struct flow_entry *entry, const struct packet *p, const struct dropped *d)
+{
+	__u8 guessed = 0;
+
+	__builtin_memset(entry, 0, sizeof(*entry));
+	entry->consumers = default_consumers;
+	entry->opener = p->dir ^ opened_by_receiver(p, &guessed);
+	entry->pod_dir = d->direction == 2 ? p->dir : !p->dir;
+	if (d->kind == ENDPOINT_POD)
+		entry->state = entry->opener == entry->pod_dir ? STATE_EGRESS : STATE_INGRESS;
+	if (guessed)
+		entry->state |= STATE_GUESSED;
+}
+
+/* @param known whether entry is in the map and outlives this call */
+static __always_inline void submit_drop(struct packet *p, struct flow_entry *entry, int known, const struct dropped *d,
+					__u16 reason, __u32 location, struct ledger *l)
+{
+	struct record_facts facts = { .dir = p->dir, .cause = CAUSE_DROP, .l4_info = p->l4_info,
+				      .fragment = p->fragment };
+	struct flow_event *e;
+
+	count(l, EVENTS_WANTED, 1);
+	if (!entry->consumers) {
+		count(l, EVENTS_FILTERED, 1);
+		return;
+	}
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		count(l, EVENTS_RING_FULL, 1);
+		if (known)
+			__sync_fetch_and_add(&entry->drops, 1);
+		return;
+	}
+	if (d->kind == ENDPOINT_UPLINK)
+		facts.point = d->direction == 1 ? POINT_FROM_NETWORK : POINT_TO_NETWORK;
+	else
+		facts.point = d->direction == 1 ? POINT_TO_ENDPOINT : POINT_FROM_ENDPOINT;
+	fill_record(e, &p->key, entry, &facts);
+	e->type = EVENT_DROP;
+	e->verdict = VERDICT_DROPPED;
+	e->drops = 1;
+	e->drop_reason = reason;
+	e->drop_location = location;
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	count(l, EVENTS_SUBMITTED, 1);
+}
+
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(packet_dropped, struct sk_buff *skb, void *location, __u32 reason)
+{
+	struct packet p __attribute__((aligned(8))) = {};
+	struct dropped d = {};
+	struct cursor c = {};
+	struct flow_entry *entry;
+	struct ledger *l;
+	__u32 length, offset;
+	__u16 folded;
+
+	/* From 6.3 on consume_skb passes here with a reason of its own on some paths: that is no drop. */
+	if (bpf_core_enum_value_exists(enum skb_drop_reason, SKB_CONSUMED) &&
+	    reason == bpf_core_enum_value(enum skb_drop_reason, SKB_CONSUMED))
+		return 0;
+	l = ledger_of_cpu();
+	if (!l)
+		return 0;
+	if (!owner_of(skb, &d)) {
+		count(l, PACKETS_DROPPED_FOREIGN, 1);
+		return 0;
+	}
+	folded = fold_reason(reason);
+	/* from the IP header on: how much of the link header is still there depends on where it was dropped */
+	length = skb->len + (__u32)(skb->data - skb->head) - skb->network_header;
+	count(l, PACKETS_DROPPED, 1);
+	count_drop(&d, folded, length, l);
+	c.memory = skb->head + skb->network_header;
+	if (skb->network_header == 0xffff || parse_ip(&c, &p, skb->protocol, 0, length)) {
+		count(l, PACKETS_DROPPED_UNPARSED, 1);
+		return 0;
+	}
+	p.key.ifindex = d.ifindex;
+	offset = (__u64)location - kernel_base;
+	entry = bpf_map_lookup_elem(&flows, &p.key);
+	if (entry) {
+		submit_drop(&p, entry, 1, &d, folded, offset, l);
+	} else {
+		/* on the stack: the tc programs' scratch may be in use below this very drop */
+		struct flow_entry unknown;
+
+		unknown_flow(&unknown, &p, &d);
+		submit_drop(&p, &unknown, 0, &d, folded, offset, l);
+	}
+	return 0;
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The sweep: run by the agent every second, it walks the flow table in the kernel. Flows with something unreported and
+ * an interval gone by are told; idle and closed ones are marked in one sweep and removed in the next, so that between
+ * the two no program can still be adding to an entry that it had looked up before the mark.
+ */
+
+struct bpf_map;
+
+struct sweep {
+	__u64 tcp_idle_ns;
+	__u64 other_idle_ns;
+	__u64 closed_idle_ns;
+	struct ledger *l;
+	__u64 now;
+	__u64 entries;
+	__u64 open_packets;
+	__u64 open_bytes;
+	__u64 removed;
+	__u64 reported;
+};
+
+static __always_inline __u64 idle_limit(const struct sweep *s, const struct flow_key *key,
+					const struct flow_entry *entry)
+{
+	if (entry->closed & 4 || entry->closed == 3)
+		return s->closed_idle_ns;
+	return key->protocol == IPPROTO_TCP ? s->tcp_idle_ns : s->other_idle_ns;
+}
+
+/* @return 0 when nothing is left unreported */
+static __always_inline int report(struct sweep *s, struct flow_key *key, struct flow_entry *entry, __u8 cause)
+{
+	struct record_facts facts = { .cause = cause };
+	__u8 dir = entry->opener & 1;
+
+	if (!entry->unreported[dir])
+		dir ^= 1;
+	if (!entry->unreported[dir] && !entry->drops && !entry->retransmits)
+		return 0;
+	facts.dir = dir;
+	if (entry->state & (STATE_EGRESS | STATE_INGRESS))
+		facts.point = dir == entry->pod_dir ? POINT_TO_STACK : POINT_TO_ENDPOINT;
+	else
+		facts.point = dir == entry->pod_dir ? POINT_TO_NETWORK : POINT_FROM_NETWORK;
+	/* SYN, FIN and RST were told when they came; the packets since then had none of them */
+	if (key->protocol == IPPROTO_TCP)
+		facts.l4_info = entry->flags_seen[dir] & ~(TCP_SYN | TCP_FIN | TCP_RST);
+	facts.trace_reason = dir == entry->opener ? TRACE_REASON_ESTABLISHED : TRACE_REASON_REPLY;
+	entry->last_report_ns[dir] = s->now;
+	if (submit_flow_record(key, entry, &facts, s->l))
+		return -1;
+	s->reported++;
+	return 0;
+}
+
+static __always_inline void remove_flow(struct sweep *s, struct bpf_map *map, struct flow_key *key,
+					struct flow_entry *entry)
+{
+	if (__sync_val_compare_and_swap(&entry->phase, PHASE_DYING, PHASE_DEAD) != PHASE_DYING)
+		return;
+	if (report(s, key, entry, CAUSE_CLOSE) && (entry->unreported[0] | entry->unreported[1])) {
+		count(s->l, PACKETS_UNREPORTED,
+		      (entry->unreported[0] >> UNREPORTED_SHIFT) + (entry->unreported[1] >> UNREPORTED_SHIFT));
+		count(s->l, BYTES_UNREPORTED,
+		      (entry->unreported[0] & UNREPORTED_BYTES) + (entry->unreported[1] & UNREPORTED_BYTES));
+	}
+	if (!bpf_map_delete_elem(map, key)) {
+		count(s->l, FLOWS_REMOVED, 1);
+		s->removed++;
+	}
+}
+
+static long sweep_flow(struct bpf_map *map, struct flow_key *key, struct flow_entry *entry, struct sweep *s)
+{
+	__u64 last, idle = s->now - entry->last_seen_ns;
+
+	s->entries++;
+	if ((__s64)idle < 0)
+		idle = 0;
+	if (entry->phase == PHASE_DYING) {
+		remove_flow(s, map, key, entry);
+		return 0;
+	}
+	if (idle > idle_limit(s, key, entry)) {
+		__sync_val_compare_and_swap(&entry->phase, PHASE_LIVE, PHASE_DYING);
+	} else if (entry->unreported[0] | entry->unreported[1]) {
+		last = entry->last_report_ns[0] > entry->last_report_ns[1] ? entry->last_report_ns[0]
+									   : entry->last_report_ns[1];
+		if ((__s64)(s->now - last) >= (__s64)aggregation_interval_ns)
+			report(s, key, entry, CAUSE_INTERVAL);
+	}
+	s->open_packets += (entry->unreported[0] >> UNREPORTED_SHIFT) + (entry->unreported[1] >> UNREPORTED_SHIFT);
+	s->open_bytes += (entry->unreported[0] & UNREPORTED_BYTES) + (entry->unreported[1] & UNREPORTED_BYTES);
+	return 0;
+}
+
+SEC("syscall")
+int flow_sweep(struct sweep_args *args)
+{
+	struct sweep s = {};
+
+	s.tcp_idle_ns = args->tcp_idle_ns;
+	s.other_idle_ns = args->other_idle_ns;
+	s.closed_idle_ns = args->closed_idle_ns;
+	s.l = ledger_of_cpu();
+	s.now = bpf_ktime_get_ns(); /* the coarse clock, of the same base, is not offered to syscall programs */
+	if (!s.l)
+		return -1;
+	bpf_for_each_map_elem(&flows, sweep_flow, &s, 0);
+	args->entries = s.entries - s.removed;
+	args->open_packets = s.open_packets;
+	args->open_bytes = s.open_bytes;
+	args->removed = s.removed;
+	args->reported = s.reported;
+	return 0;
+}

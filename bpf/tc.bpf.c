@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * tc programs, on the host side of each pod's veth and on uplinks, both directions. Attached first in the chain, they
+ * only look: every packet goes on with TCX_NEXT, whatever was found.
+ *
+ *   1. parse (lib/parse.h); what is not a good IP packet is counted by class and left alone
+ *   2. find or make the flow's entry, add the packet to it
+ *   3. decide whether this packet is worth a record; if so, submit what has come since the last one
+ *   4. DNS and HTTP flows: capture the payload (lib/l7.h)
+ */
+
+/* Where a program is attached; constant in each SEC() function, so that its branches vanish. */
+struct hook {
+	__u8 kind;         /* enum endpoint_kind */
+	__u8 outward;      /* 1: the packet leaves the endpoint (pod), or the node (uplink) */
+	__u8 has_ethernet;
+	__u8 point;        /* enum observation_point */
+};
+
+static __always_inline void count_endpoint(__u32 slot, const struct hook *hook, __u32 length)
+{
+	struct endpoint_counters *c = bpf_map_lookup_elem(&endpoint_counters, &slot);
+
+	if (!c)
+		return;
+	if (hook->outward) {
+		c->egress_packets++;
+		c->egress_bytes += length;
+	} else {
+		c->ingress_packets++;
+		c->ingress_bytes += length;
+	}
+}
+
+static __always_inline __u32 slot_of(__u32 ifindex)
+{
+	struct endpoint_config *config = bpf_map_lookup_elem(&endpoints, &ifindex);
+
+	return config ? config->slot : 0;
+}
+
+/*
+ * Who opened the flow, from its first packet: 0 = the sender did, 1 = the receiver, so this is a reply. A SYN or an
+ * echo request says it; met mid-stream, the side with the port that servers have is taken for the responder.
+ */
+static __always_inline int opened_by_receiver(const struct packet *p, __u8 *guessed)
+{
+	__u8 protocol = p->key.protocol;
+
+	if (protocol == IPPROTO_TCP) {
+		if ((p->l4_info & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+			return 0;
+		if ((p->l4_info & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
+			return 1;
+		*guessed = 1;
+		return p->src_port < p->dst_port && (p->src_port < 1024 || p->dst_port >= 32768);
+	}
+	if (protocol == IPPROTO_ICMP)
+		return (p->l4_info >> 8) == 0;
+	if (protocol == IPPROTO_ICMPV6)
+		return (p->l4_info >> 8) == 129;
+	/* The first datagram is the opener's, unless it comes from a well-known port to one that clients get. */
+	if (p->src_port && p->src_port < 1024 && p->dst_port >= 1024) {
+		*guessed = 1;
+		return 1;
+	}
+	return 0;
+}
+
+/* Makes the entry for a first packet. @return the entry in the map, or NULL when the table is full */
+static __always_inline struct flow_entry *make_flow(struct __sk_buff *skb, struct packet *p, const struct hook *hook,
+						    struct ledger *l, __u32 slot)
+{
+	struct scratch *s = scratch_of_cpu();
+	struct flow_entry *entry;
+	__u8 guessed = 0, mac[12];
+
+	if (!s)
+		return NULL;
+	entry = &s->entry;
+	__builtin_memset(entry, 0, sizeof(*entry));
+	entry->first_seen_ns = bpf_ktime_get_boot_ns();
+	entry->slot = slot;
+	entry->consumers = default_consumers;
+	entry->opener = p->dir ^ opened_by_receiver(p, &guessed);
+	entry->pod_dir = hook->outward ? p->dir : !p->dir;
+	if (guessed)
+		entry->state |= STATE_GUESSED;
+	if (hook->kind == ENDPOINT_POD)
+		entry->state |= entry->opener == entry->pod_dir ? STATE_EGRESS : STATE_INGRESS;
+	entry->verdict = VERDICT_FORWARDED;
+	entry->vlan = p->vlan;
+	entry->l7_kind = l7_kind_of_flow(p);
+	if (hook->has_ethernet && !bpf_skb_load_bytes(skb, 0, mac, sizeof(mac))) {
+		__builtin_memcpy(p->dir ? entry->mac_a : entry->mac_b, mac, 6);
+		__builtin_memcpy(p->dir ? entry->mac_b : entry->mac_a, mac + 6, 6);
+	}
+	if (!bpf_map_update_elem(&flows, &p->key, entry, BPF_NOEXIST))
+		count_tc(l, FLOWS_CREATED, 1);
+	/* another CPU may have been first: then its entry is as good */
+	return bpf_map_lookup_elem(&flows, &p->key);
+}
+
+/* A SYN on a connection that has ended: the ports are used again, and this is a new flow in the old entry. */
+static __always_inline void reopen(struct flow_entry *entry, const struct packet *p, const struct hook *hook)
+{
+	entry->flags_seen[0] = 0;
+	entry->flags_seen[1] = 0;
+	entry->closed = 0;
+	entry->rtt_us = 0;
+	entry->srtt_us = 0;
+	entry->syn_ns = 0;
+	entry->l7_seq[0] = 0;
+	entry->l7_seq[1] = 0;
+	entry->last_report_ns[0] = 0;
+	entry->last_report_ns[1] = 0;
+	entry->opener = p->dir;
+	entry->first_seen_ns = bpf_ktime_get_boot_ns();
+	entry->state = 0;
+	if (hook->kind == ENDPOINT_POD)
+		entry->state = entry->opener == entry->pod_dir ? STATE_EGRESS : STATE_INGRESS;
+}
+
+/* SYN to the ACK that answers its SYN-ACK: the whole round trip, wherever between the two ends it is looked at. */
+static __always_inline void time_handshake(struct flow_entry *entry, const struct packet *p)
+{
+	if (p->l4_info & TCP_SYN) {
+		if (!(p->l4_info & TCP_ACK))
+			entry->syn_ns = bpf_ktime_get_boot_ns();
+		return;
+	}
+	if (entry->syn_ns && p->dir == entry->opener && (entry->flags_seen[!p->dir] & TCP_SYN)) {
+		__u64 rtt = bpf_ktime_get_boot_ns() - entry->syn_ns;
+
+		entry->rtt_us = rtt < 1000 ? 1 : rtt / 1000 > 0xffffffffULL ? 0xffffffff : rtt / 1000;
+		entry->syn_ns = 0;
+	}
+}
+
+/* Control chunks of SCTP play the part of TCP's flags. */
+static __always_inline __u8 sctp_flag(__u16 chunk)
+{
+	switch (chunk) {
+	case 1:
+		return 0x02; /* INIT */
+	case 2:
+		return 0x40; /* INIT ACK */
+	case 6:
+		return 0x04; /* ABORT */
+	case 7:
+		return 0x01; /* SHUTDOWN */
+	case 8:
+		return 0x20; /* SHUTDOWN ACK */
+	case 14:
+		return 0x08; /* SHUTDOWN COMPLETE */
+	}
+	return 0;
+}
+
+/* @return flags of this packet, folded to 8 bits, that its direction had not shown before */
+static __always_inline __u8 new_flags(struct flow_entry *entry, const struct packet *p, const struct hook *hook)
+{
+	__u8 dir = p->dir & 1, flags, fresh;
+
+	if (p->key.protocol == IPPROTO_SCTP) {
+		flags = sctp_flag(p->l4_info);
+		fresh = flags & ~entry->flags_seen[dir];
+		if (fresh)
+			entry->flags_seen[dir] |= flags;
+		if (flags & 0x0c)
+			entry->closed |= 4;
+		return fresh ? 0x07 : 0; /* any new control chunk is told */
+	}
+	if (p->key.protocol != IPPROTO_TCP)
+		return 0;
+	flags = p->l4_info;
+	if (flags & (TCP_SYN | TCP_FIN | TCP_RST)) {
+		if ((flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && (entry->closed & 4 || entry->closed == 3))
+			reopen(entry, p, hook);
+		if (flags & TCP_FIN)
+			entry->closed |= 1 << dir;
+		if (flags & TCP_RST)
+			entry->closed |= 4;
+	}
+	if ((flags & TCP_SYN) || entry->syn_ns)
+		time_handshake(entry, p);
+	fresh = flags & ~entry->flags_seen[dir];
+	if (fresh)
+		entry->flags_seen[dir] |= flags;
+	return fresh;
+}
+
+static __always_inline __u8 cause_of(const struct flow_entry *entry, const struct packet *p, __u8 fresh, __u64 sum,
+				     __u64 now)
+{
+	__u64 last = entry->last_report_ns[p->dir & 1];
+
+	if (!last)
+		return entry->last_report_ns[!p->dir] ? CAUSE_FIRST_REPLY : CAUSE_NEW;
+	if (fresh & report_flags)
+		return CAUSE_TCP_FLAG;
+	/* signed: the sweep's exact clock may be ahead of the coarse one */
+	if ((__s64)(now - last) >= (__s64)aggregation_interval_ns)
+		return CAUSE_INTERVAL;
+	if (sum >= UNREPORTED_SOON || (sum & UNREPORTED_BYTES) >= UNREPORTED_BYTES_SOON)
+		return CAUSE_COUNTER;
+	return per_packet ? CAUSE_PACKET : CAUSE_NONE;
+}
+
+/* @return 1 when the packet may be added to the entry, 0 when the sweep is removing it */
+static __always_inline int keep_alive(struct flow_entry *entry)
+{
+	if (entry->phase == PHASE_LIVE)
+		return 1;
+	if (entry->phase == PHASE_DYING &&
+	    __sync_val_compare_and_swap(&entry->phase, PHASE_DYING, PHASE_LIVE) == PHASE_DYING)
+		return 1;
+	return entry->phase == PHASE_LIVE;
+}
+
+static __always_inline void count_class(struct ledger *l, struct packet *p)
+{
+	if (p->fragment) {
+		count_tc(l, PACKETS_FRAGMENT, 1);
+		if (p->fragment == 2)
+			count_tc(l, PACKETS_FRAGMENT_UNKNOWN, 1);
+	}
+	if (p->vlan)
+		count_tc(l, PACKETS_VLAN, 1);
+}
+
+static __always_inline int observe(struct __sk_buff *skb, const struct hook hook)
+{
+	struct ledger *l = ledger_of_cpu();
+	struct packet p __attribute__((aligned(8))) = {};
+	struct record_facts facts = {};
+	struct flow_entry *entry;
+	__u32 slot, length = skb->len;
+	__u64 now, sum;
+	__u8 fresh;
+	int wrong;
+
+	if (!l)
+		return TCX_NEXT;
+	count_tc(l, PACKETS_SEEN, 1);
+	count_tc(l, BYTES_SEEN, length);
+	wrong = parse_frame(skb, &p, hook.has_ethernet);
+	if (wrong) {
+		count_endpoint(slot_of(skb->ifindex), &hook, length);
+		if (wrong > 0 && wrong < LEDGER_COUNTERS)
+			count_tc(l, wrong, 1);
+		return TCX_NEXT;
+	}
+	p.key.ifindex = skb->ifindex;
+	if (p.fragment || p.vlan)
+		count_class(l, &p);
+
+	entry = bpf_map_lookup_elem(&flows, &p.key);
+	if (!entry) {
+		slot = slot_of(skb->ifindex);
+		entry = make_flow(skb, &p, &hook, l, slot);
+		if (!entry) {
+			count_endpoint(slot, &hook, length);
+			count_tc(l, PACKETS_TABLE_FULL, 1);
+			count_tc(l, BYTES_TABLE_FULL, length);
+			return TCX_NEXT;
+		}
+	}
+	count_endpoint(entry->slot, &hook, length);
+	if (!keep_alive(entry)) {
+		count_tc(l, PACKETS_CLOSING, 1);
+		count_tc(l, BYTES_CLOSING, length);
+		return TCX_NEXT;
+	}
+	now = bpf_ktime_get_coarse_ns();
+	if (entry->last_seen_ns != now)
+		entry->last_seen_ns = now;
+	sum = __sync_fetch_and_add(&entry->unreported[p.dir & 1], (1ULL << UNREPORTED_SHIFT) + length);
+	count_tc(l, PACKETS_FLOW, 1);
+	count_tc(l, BYTES_FLOW, length);
+	fresh = new_flags(entry, &p, &hook);
+
+	facts.cause = cause_of(entry, &p, fresh, sum, now);
+	facts.dir = p.dir;
+	facts.point = hook.point;
+	facts.l4_info = p.l4_info;
+	facts.fragment = p.fragment;
+	facts.trace_reason = p.icmp_error			       ? TRACE_REASON_RELATED
+			     : facts.cause == CAUSE_NEW		       ? TRACE_REASON_NEW
+			     : p.dir == entry->opener		       ? TRACE_REASON_ESTABLISHED
+								       : TRACE_REASON_REPLY;
+	if (facts.cause) {
+		/* also when the ring is full: the next chance is the next interval, not the next packet */
+		entry->last_report_ns[p.dir & 1] = now;
+		submit_flow_record(&p.key, entry, &facts, l);
+	}
+	if (entry->l7_kind)
+		capture_l7(skb, &p, entry, &facts, l, now);
+	return TCX_NEXT;
+}
+
+#define HOOK(name, kind_, outward_, ethernet_, point_)                                                                 \
+	SEC("tc")                                                                                                      \
+	int name(struct __sk_buff *skb)                                                                                \
+	{                                                                                                              \
+		const struct hook hook = {                                                                             \
+			.kind = kind_, .outward = outward_, .has_ethernet = ethernet_, .point = point_                 \
+		};                                                                                                     \
+		return observe(skb, hook);                                                                             \
+	}
+
+HOOK(pod_egress, ENDPOINT_POD, 1, 1, POINT_TO_STACK)      /* tc ingress of the host side: from the pod */
+HOOK(pod_ingress, ENDPOINT_POD, 0, 1, POINT_TO_ENDPOINT)  /* tc egress of the host side: to the pod */
+HOOK(uplink_ingress, ENDPOINT_UPLINK, 0, 1, POINT_FROM_NETWORK)
+HOOK(uplink_egress, ENDPOINT_UPLINK, 1, 1, POINT_TO_NETWORK)
+HOOK(uplink_ingress_l3, ENDPOINT_UPLINK, 0, 0, POINT_FROM_NETWORK) /* devices without a link header */
+HOOK(uplink_egress_l3, ENDPOINT_UPLINK, 1, 0, POINT_TO_NETWORK)
