@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Builds what is older than its sources: the eBPF object, the native addon, and dist/.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PATH:/usr/sbin:/sbin:/usr/lib/llvm-14/bin"
+
+say() { printf '\033[2m[build]\033[0m %s\n' "$*" >&2; }
+# true when the target is missing or any file below the given places is newer
+stale() {
+  local target=$1
+  shift
+  [ ! -e "$target" ] || [ -n "$(find "$@" -newer "$target" -type f -not -path '*/build/*' -print -quit 2>/dev/null)" ]
+}
+
+if stale bpf/build/sluice.bpf.o bpf scripts/build-bpf.sh; then
+  say "eBPF object"
+  bash scripts/build-bpf.sh
+fi
+if stale native/build/Release/sluice_native.node native/src scripts/build-native.sh; then
+  say "native addon"
+  bash scripts/build-native.sh
+fi
+sources=(base model native collector filters exporters api enforcement agent cli lab tsconfig.json tsconfig.build.json)
+if stale dist/.built "${sources[@]}"; then
+  say "TypeScript"
+  rm -rf dist
+  npx --no-install tsc -p tsconfig.build.json
+  touch dist/.built
+fi
