@@ -7,6 +7,10 @@ export const ERRORS = {
     retryable: false,
     remedy: 'Correct the named key; `sluice agent --dry-run` checks a file without starting',
   },
+  SLUICE_NATIVE_LOAD: {
+    retryable: false,
+    remedy: 'Build it with `npm run build`; at run time it needs the Debian package libbpf1',
+  },
   SLUICE_KERNEL_UNSUPPORTED: { retryable: false, remedy: 'Run `sluice doctor`: it names what this kernel lacks' },
   SLUICE_KERNEL_LOAD: {
     retryable: false,

@@ -1,0 +1,58 @@
+import { addon, type ProgramInfo } from './addon.ts'
+import { Descriptor } from './descriptor.ts'
+
+/** Buffers of a test run. A program of SEC("syscall") takes `ctxIn` alone and writes into it. */
+export interface TestRunOptions {
+  readonly dataIn?: Uint8Array
+  readonly dataOut?: Uint8Array
+  readonly ctxIn?: Uint8Array
+  readonly ctxOut?: Uint8Array
+  readonly repeat?: number
+}
+
+export interface TestRunResult {
+  readonly retval: number
+  /** Bytes of the packet after the run; may be more than dataOut took. */
+  readonly dataSize: number
+  readonly ctxSize: number
+  /** Mean of one run. */
+  readonly durationNs: number
+}
+
+/** A loaded program. */
+export class BpfProgram extends Descriptor {
+  static openPinned(path: string): BpfProgram {
+    return new BpfProgram(addon().openPinned(path))
+  }
+
+  info(): ProgramInfo {
+    return addon().programInfo(this.fd)
+  }
+
+  pin(path: string): void {
+    addon().pin(this.fd, path)
+  }
+
+  /** BPF_PROG_TEST_RUN. @throws Error ENOSPC when dataOut is too short for the packet */
+  testRun(options: TestRunOptions = {}): TestRunResult {
+    const [retval, dataSize, ctxSize, durationNs] = addon().programTestRun(
+      this.fd,
+      options.dataIn ?? null,
+      options.dataOut ?? null,
+      options.ctxIn ?? null,
+      options.ctxOut ?? null,
+      options.repeat ?? 0,
+    )
+    return { retval, dataSize, ctxSize, durationNs }
+  }
+
+  /** Runs a program of SEC("syscall") once; it reads and writes `context`. @returns what the program returned */
+  runSyscall(context: Uint8Array | null): number {
+    return addon().programTestRun(this.fd, null, null, context, null, 0)[0]
+  }
+}
+
+/** The kernel measures programs' run time and count until this is disposed, about 20 ns a run. */
+export function enableStats(): Descriptor {
+  return new Descriptor(addon().statsEnable())
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Loaded programs: test runs, facts, run-time statistics. */
+#define _GNU_SOURCE
+#include "addon.h"
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <string.h>
+
+/*
+ * programTestRun(fd, dataIn, dataOut, ctxIn, ctxOut, repeat) → [retval, dataOutSize, ctxOutSize, durationNs]
+ * durationNs is the mean of one run. Buffers may be null.
+ */
+static napi_value program_test_run(napi_env env, napi_callback_info info)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+	struct bytes data_in, data_out, ctx_in, ctx_out;
+	napi_value args[6], out;
+	uint32_t repeat;
+	int fd, err;
+
+	read_args(env, info, 6, args);
+	if (!arg_i32(env, args[0], "fd", &fd) || !arg_bytes(env, args[1], "dataIn", &data_in) ||
+	    !arg_bytes(env, args[2], "dataOut", &data_out) || !arg_bytes(env, args[3], "ctxIn", &ctx_in) ||
+	    !arg_bytes(env, args[4], "ctxOut", &ctx_out) || !arg_u32(env, args[5], "repeat", &repeat))
+		return NULL;
+	opts.data_in = data_in.data;
+	opts.data_size_in = (uint32_t)data_in.size;
+	opts.data_out = data_out.data;
+	opts.data_size_out = (uint32_t)data_out.size;
+	opts.ctx_in = ctx_in.data;
+	opts.ctx_size_in = (uint32_t)ctx_in.size;
+	opts.ctx_out = ctx_out.data;
+	opts.ctx_size_out = (uint32_t)ctx_out.size;
+	opts.repeat = (int)repeat;
+	err = bpf_prog_test_run_opts(fd, &opts);
+	if (err)
+		return throw_errno(env, err, "Cannot run the bpf program by test run");
+	napi_create_array_with_length(env, 4, &out);
+	napi_set_element(env, out, 0, make_u32(env, opts.retval));
+	napi_set_element(env, out, 1, make_u32(env, opts.data_size_out));
+	napi_set_element(env, out, 2, make_u32(env, opts.ctx_size_out));
+	napi_set_element(env, out, 3, make_u32(env, opts.duration));
+	return out;
+}
+
+/* programInfo(fd) → { id, type, name, tag, runTimeNs, runCount, verifiedInstructions } */
+static napi_value program_info(napi_env env, napi_callback_info info)
+{
+	struct bpf_prog_info facts = { 0 };
+	uint32_t size = sizeof(facts);
+	napi_value args[1], out;
+	char name[BPF_OBJ_NAME_LEN + 1] = { 0 };
+	int fd;
+
+	read_args(env, info, 1, args);
+	if (!arg_i32(env, args[0], "fd", &fd))
+		return NULL;
+	if (bpf_obj_get_info_by_fd(fd, &facts, &size))
+		return throw_errno(env, errno, "Cannot read the facts of bpf program %d", fd);
+	memcpy(name, facts.name, BPF_OBJ_NAME_LEN);
+	napi_create_object(env, &out);
+	set_member(env, out, "id", make_u32(env, facts.id));
+	set_member(env, out, "type", make_u32(env, facts.type));
+	set_member(env, out, "name", make_string(env, name));
+	set_member(env, out, "tag", make_bytes(env, facts.tag, sizeof(facts.tag)));
+	set_member(env, out, "runTimeNs", make_u64(env, facts.run_time_ns));
+	set_member(env, out, "runCount", make_u64(env, facts.run_cnt));
+	set_member(env, out, "verifiedInstructions", make_u32(env, facts.verified_insns));
+	return out;
+}
+
+/* statsEnable() → a descriptor: the kernel measures run times as long as it is open. */
+static napi_value stats_enable(napi_env env, napi_callback_info info)
+{
+	int fd = bpf_enable_stats(BPF_STATS_RUN_TIME);
+
+	(void)info;
+	if (fd < 0)
+		return throw_errno(env, fd, "Cannot switch on the kernel's statistics of bpf programs");
+	return make_i32(env, fd);
+}
+
+void export_program(napi_env env, napi_value exports)
+{
+	static const struct function functions[] = {
+		{ "programTestRun", program_test_run },
+		{ "programInfo", program_info },
+		{ "statsEnable", stats_enable },
+	};
+
+	export_functions(env, exports, functions, ARRAY_SIZE(functions));
+}
