@@ -1,0 +1,8 @@
+export type { CommandResult } from './commands.ts'
+export { LabHost } from './host.ts'
+export { Lab, LabNode, type LabOptions, LabPod } from './lab.ts'
+export { DEMO_LAB, DEMO_RECORDING, packagePath, packageRoot } from './paths.ts'
+export type { LabInput, LabSpec, PodInput, PodSpec } from './spec.ts'
+export { loadLabSpec, parseLabSpec } from './spec.ts'
+export { type KnownLab, knownLabs, sweepLabs } from './state.ts'
+export type { Run } from './workloads/roles.ts'
