@@ -1,0 +1,106 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { SluiceError } from '../base/errors.ts'
+import { configKeys, environmentName, loadConfig } from './config.ts'
+import { durationMs, hostPort, sizeBytes } from './config-values.ts'
+
+const fixtures = 'test/fixtures/config'
+
+function errorOf(run: () => unknown): SluiceError {
+  try {
+    run()
+  } catch (error) {
+    if (SluiceError.is(error)) return error
+    throw error
+  }
+  throw new Error('accepted')
+}
+
+describe('loadConfig()', () => {
+  const files = readdirSync(fixtures)
+  test.each(files.filter((f) => f.endsWith('.bad.yaml')))('refuses %s naming file, line, key and value', (file) => {
+    const error = errorOf(() => loadConfig({ path: `${fixtures}/${file}`, env: {} }))
+    const wanted = readFileSync(`${fixtures}/${file.replace('.yaml', '.txt')}`, 'utf8')
+      .trimEnd()
+      .split('\n')
+    expect(error.code).toBe('SLUICE_CONFIG_INVALID')
+    for (const line of wanted) expect(error.message).toContain(line)
+  })
+
+  test.each(files.filter((f) => f.endsWith('.good.yaml')))('accepts %s', (file) => {
+    expect(loadConfig({ path: `${fixtures}/${file}`, env: {} }).log.enabled).toBe(true)
+  })
+
+  test('lets environment win over the file and flags over both', () => {
+    const config = loadConfig({
+      path: `${fixtures}/full.good.yaml`,
+      env: {
+        SLUICE_NODE_NAME: 'from-env',
+        SLUICE_LOG_MAX_BACKUPS: '9',
+        SLUICE_KERNEL_UPLINKS: 'eth5,eth6',
+        SLUICE_KERNEL_DNS_PORTS: '53,54',
+      },
+      overrides: { 'node.name': 'from-flag', 'log.enabled': 'false' },
+    })
+    expect([
+      config.node.name,
+      config.log.maxBackups,
+      config.kernel.uplinks,
+      config.kernel.dnsPorts,
+      config.log.enabled,
+      config.node.clusterName,
+    ]).toEqual(['from-flag', 9, ['eth5', 'eth6'], [53, 54], false, 'prod'])
+  })
+
+  test('names the environment variable or flag that is wrong', () => {
+    expect(errorOf(() => loadConfig({ env: { SLUICE_KERNEL_MAX_FLOWS: 'many' } })).message).toContain(
+      '"kernel.maxFlows" = "many"',
+    )
+    expect(errorOf(() => loadConfig({ env: {}, overrides: { 'log.pat': 'x' } })).message).toContain('"log.pat"')
+  })
+
+  test('names the file that cannot be read', () => {
+    expect(errorOf(() => loadConfig({ path: '/nonexistent.yaml', env: {} })).message).toContain('/nonexistent.yaml')
+  })
+
+  test('gives every key an environment variable of its own', () => {
+    const names = [...configKeys().keys()].map(environmentName)
+    expect(new Set(names).size).toBe(names.length)
+    expect(names).toContain('SLUICE_KERNEL_AGGREGATION_INTERVAL')
+  })
+})
+
+describe('value readers', () => {
+  test.each([
+    ['500ms', 500],
+    ['5s', 5000],
+    ['1m30s', 90_000],
+    ['2h', 7_200_000],
+    ['5', undefined],
+    ['s', undefined],
+    ['-1s', undefined],
+  ])('durationMs(%s)', (text, ms) => {
+    expect(durationMs(text)).toBe(ms)
+  })
+  test.each([
+    ['50MiB', 52_428_800],
+    ['4096', 4096],
+    ['1 kB', 1000],
+    ['1TB', undefined],
+    ['1.5MiB', undefined],
+  ])('sizeBytes(%s)', (text, bytes) => {
+    expect(sizeBytes(text)).toBe(bytes)
+  })
+  test.each([
+    [':9965', { host: '', port: 9965 }],
+    ['[::1]:80', { host: '::1', port: 80 }],
+    ['localhost:0', { host: 'localhost', port: 0 }],
+    ['1.2.3.4:70000', undefined],
+    ['1.2.3:80', undefined],
+    ['::1:80', undefined],
+    ['[zz]:80', undefined],
+    ['host', undefined],
+  ])('hostPort(%s)', (text, value) => {
+    expect(hostPort(text)).toEqual(value)
+  })
+})
