@@ -1,0 +1,3 @@
+import { listField } from '../field.ts'
+
+export const reply = listField('reply', (values) => ({ op: 'reply', values }))
