@@ -1,0 +1,119 @@
+import { SluiceError } from '../../base/errors.ts'
+
+/**
+ * Parts of a flow to write, as a tree of flow.proto names: `true` takes a field whole, an object takes the named
+ * members of a message.
+ */
+export interface FieldMask {
+  readonly [field: string]: true | FieldMask
+}
+
+type Schema = { readonly [field: string]: true | Schema }
+
+const fields = <T extends string>(...names: T[]): Record<T, true> =>
+  Object.fromEntries(names.map((name) => [name, true])) as Record<T, true>
+
+const IP = fields('source', 'source_xlated', 'destination', 'ipVersion', 'encrypted')
+const L4 = {
+  TCP: {
+    ...fields('source_port', 'destination_port'),
+    flags: fields('FIN', 'SYN', 'RST', 'PSH', 'ACK', 'URG', 'ECE', 'CWR', 'NS'),
+  },
+  UDP: fields('source_port', 'destination_port'),
+  ICMPv4: fields('type', 'code'),
+  ICMPv6: fields('type', 'code'),
+  SCTP: fields('source_port', 'destination_port'),
+  VRRP: fields('type', 'vrid', 'priority'),
+  IGMP: fields('type', 'group_address'),
+}
+const ENDPOINT = fields('ID', 'identity', 'cluster_name', 'namespace', 'labels', 'pod_name', 'workloads')
+
+/**
+ * Every path that a mask may name: Hubble 1.19's Flow. Repeated fields are leaves, as in protobuf's FieldMask. Fields
+ * that Sluice has nothing for (`tunnel`, `policy_match_type`) are here so that a mask written for Hubble is accepted.
+ */
+const FLOW_SCHEMA: Schema = {
+  ...fields('time', 'uuid', 'verdict', 'drop_reason', 'auth_type', 'Type', 'node_name', 'node_labels', 'source_names'),
+  ...fields('destination_names', 'reply', 'traffic_direction', 'policy_match_type', 'trace_observation_point'),
+  ...fields('trace_reason', 'drop_reason_desc', 'is_reply', 'debug_capture_point', 'proxy_port', 'sock_xlate_point'),
+  ...fields('socket_cookie', 'cgroup_id', 'Summary', 'extensions', 'egress_allowed_by', 'ingress_allowed_by'),
+  ...fields('egress_denied_by', 'ingress_denied_by', 'policy_log'),
+  emitter: fields('name', 'version'),
+  ethernet: fields('source', 'destination'),
+  IP,
+  l4: L4,
+  tunnel: { ...fields('protocol', 'vni'), IP, l4: L4 },
+  source: ENDPOINT,
+  destination: ENDPOINT,
+  l7: {
+    ...fields('type', 'latency_ns'),
+    dns: fields('query', 'ips', 'ttl', 'cnames', 'observation_source', 'rcode', 'qtypes', 'rrtypes'),
+    http: fields('code', 'method', 'url', 'protocol', 'headers'),
+    kafka: fields('error_code', 'api_version', 'api_key', 'correlation_id', 'topic'),
+  },
+  event_type: fields('type', 'sub_type'),
+  source_service: fields('name', 'namespace'),
+  destination_service: fields('name', 'namespace'),
+  file: fields('name', 'line'),
+  ip_trace_id: fields('trace_id', 'ip_option_type'),
+  interface: fields('index', 'name'),
+  trace_context: { parent: fields('trace_id') },
+  aggregate: fields('ingress_flow_count', 'egress_flow_count', 'unknown_direction_flow_count'),
+}
+
+/**
+ * Reads the paths of a field mask. A parent swallows its children.
+ *
+ * @param paths flow.proto names joined by dots; an empty list means no mask
+ * @returns undefined for no mask
+ * @throws SluiceError SLUICE_CONFIG_INVALID naming each path that Flow does not have
+ */
+export function parseFieldMask(paths: readonly string[]): FieldMask | undefined {
+  if (paths.length === 0) return undefined
+  const unknown = paths.filter((path) => !exists(path))
+  if (unknown.length > 0) {
+    const list = unknown.map((path) => JSON.stringify(path)).join(', ')
+    throw new SluiceError('SLUICE_CONFIG_INVALID', `"fieldMask" has ${list}, want paths of Hubble's Flow message`)
+  }
+  const mask: Record<string, true | FieldMask> = {}
+  for (const path of paths) add(mask, path.split('.'))
+  return mask
+}
+
+function exists(path: unknown): boolean {
+  if (typeof path !== 'string') return false
+  let at: true | Schema | undefined = FLOW_SCHEMA
+  for (const name of path.split('.')) {
+    if (at === undefined || at === true || !Object.hasOwn(at, name)) return false
+    at = at[name]
+  }
+  return true
+}
+
+function add(mask: Record<string, true | FieldMask>, path: readonly string[]): void {
+  const [name, ...rest] = path as [string, ...string[]]
+  const known = mask[name]
+  if (known === true) return
+  if (rest.length === 0) {
+    mask[name] = true
+    return
+  }
+  const sub = { ...known }
+  mask[name] = sub
+  add(sub, rest)
+}
+
+/**
+ * Whether a mask takes any part of a field; without a mask everything is taken.
+ *
+ * @param path names from the top, one per level
+ */
+export function takes(mask: FieldMask | undefined, ...path: readonly string[]): boolean {
+  let at: true | FieldMask | undefined = mask ?? true
+  for (const name of path) {
+    if (at === true) return true
+    at = Object.hasOwn(at, name) ? at[name] : undefined
+    if (at === undefined) return false
+  }
+  return true
+}
