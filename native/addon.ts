@@ -99,6 +99,7 @@ export interface Addon {
     ctxOut: Uint8Array | null,
     repeat: number,
   ): [retval: number, dataSize: number, ctxSize: number, durationNs: number]
+  programRunAsync(fd: number, ctx: Uint8Array): Promise<number>
   programInfo(fd: number): ProgramInfo
   statsEnable(): number
   linkCreateTcx(program: number, ifindex: number, egress: boolean): number
@@ -110,6 +111,7 @@ export interface Addon {
   linkInfo(link: number): LinkFacts
   pin(fd: number, path: string): void
   openPinned(path: string): number
+  lockDirectory(path: string): number
   clsactCreate(ifindex: number): boolean
   clsactDestroy(ifindex: number): void
   clsactAttach(program: number, ifindex: number, egress: boolean, handle: number, priority: number): void

@@ -1,4 +1,5 @@
 import { closeSync } from 'node:fs'
+import { addon } from './addon.ts'
 
 /** Closes what its owner forgot. A descriptor that was disposed is unregistered first: numbers are used again. */
 const forgotten = new FinalizationRegistry<number>((fd) => closeSync(fd))
@@ -28,4 +29,13 @@ export class Descriptor implements Disposable {
     closeSync(this.#fd)
     this.#fd = -1
   }
+}
+
+/**
+ * Takes a directory for this process alone, until disposed or until the process ends. @returns undefined when another
+ * process has it
+ */
+export function lockDirectory(path: string): Descriptor | undefined {
+  const fd = addon().lockDirectory(path)
+  return fd < 0 ? undefined : new Descriptor(fd)
 }

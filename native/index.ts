@@ -11,7 +11,7 @@ export {
   type MapInfo,
   type ProgramInfo,
 } from './addon.ts'
-export { Descriptor } from './descriptor.ts'
+export { Descriptor, lockDirectory } from './descriptor.ts'
 export * from './kernel.ts'
 export {
   attachClsact,

@@ -46,9 +46,12 @@ export class BpfProgram extends Descriptor {
     return { retval, dataSize, ctxSize, durationNs }
   }
 
-  /** Runs a program of SEC("syscall") once; it reads and writes `context`. @returns what the program returned */
-  runSyscall(context: Uint8Array | null): number {
-    return addon().programTestRun(this.fd, null, null, context, null, 0)[0]
+  /**
+   * Runs a program of SEC("syscall") once, on another thread; it reads and writes `context`, which is not to be touched
+   * until then, nor is this to be disposed. @returns what the program returned
+   */
+  run(context: Uint8Array): Promise<number> {
+    return addon().programRunAsync(this.fd, context)
   }
 }
 

@@ -5,7 +5,9 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -205,6 +207,29 @@ static napi_value open_pinned(napi_env env, napi_callback_info info)
 	return make_i32(env, fd);
 }
 
+/* lockDirectory(path) → a descriptor that holds the lock, -1 when another process does */
+static napi_value lock_directory(napi_env env, napi_callback_info info)
+{
+	napi_value args[1];
+	char path[PATH_SIZE];
+	int fd, err;
+
+	read_args(env, info, 1, args);
+	if (!arg_string(env, args[0], "path", path, sizeof(path)))
+		return NULL;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return throw_errno(env, errno, "Cannot open directory \"%s\"", path);
+	if (flock(fd, LOCK_EX | LOCK_NB)) {
+		err = errno;
+		close(fd);
+		if (err != EWOULDBLOCK)
+			return throw_errno(env, err, "Cannot lock directory \"%s\"", path);
+		return make_i32(env, -1);
+	}
+	return make_i32(env, fd);
+}
+
 static struct bpf_tc_hook tc_hook(uint32_t ifindex, bool egress)
 {
 	return (struct bpf_tc_hook){
@@ -339,6 +364,7 @@ void export_link(napi_env env, napi_value exports)
 		{ "linkInfo", link_info },
 		{ "pin", pin },
 		{ "openPinned", open_pinned },
+		{ "lockDirectory", lock_directory },
 		{ "clsactCreate", clsact_create },
 		{ "clsactDestroy", clsact_destroy },
 		{ "clsactAttach", clsact_attach },

@@ -4,6 +4,7 @@
 #include "addon.h"
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 /*
@@ -41,6 +42,69 @@ static napi_value program_test_run(napi_env env, napi_callback_info info)
 	napi_set_element(env, out, 2, make_u32(env, opts.ctx_size_out));
 	napi_set_element(env, out, 3, make_u32(env, opts.duration));
 	return out;
+}
+
+struct run {
+	napi_async_work work;
+	napi_deferred deferred;
+	napi_ref context; /* keeps ctx.data in place while the worker uses it */
+	struct bytes ctx;
+	int fd;
+	int err;
+	uint32_t retval;
+};
+
+static void run_in_worker(napi_env env, void *data)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+	struct run *run = data;
+
+	(void)env;
+	opts.ctx_in = run->ctx.data;
+	opts.ctx_size_in = (uint32_t)run->ctx.size;
+	run->err = bpf_prog_test_run_opts(run->fd, &opts);
+	run->retval = opts.retval;
+}
+
+static void run_done(napi_env env, napi_status status, void *data)
+{
+	struct run *run = data;
+	napi_value error;
+
+	if (status == napi_ok && !run->err) {
+		napi_resolve_deferred(env, run->deferred, make_u32(env, run->retval));
+	} else {
+		throw_errno(env, run->err ? run->err : ECANCELED, "Cannot run the bpf program by test run");
+		napi_get_and_clear_last_exception(env, &error);
+		napi_reject_deferred(env, run->deferred, error);
+	}
+	napi_delete_reference(env, run->context);
+	napi_delete_async_work(env, run->work);
+	free(run);
+}
+
+/*
+ * programRunAsync(fd, ctx) → a promise of what the program returned; for SEC("syscall") programs, run on a thread of
+ * libuv's pool because a walk of a large map takes tens of milliseconds. The descriptor must stay open until then.
+ */
+static napi_value program_run_async(napi_env env, napi_callback_info info)
+{
+	napi_value args[2], promise;
+	struct run *run;
+
+	read_args(env, info, 2, args);
+	run = calloc(1, sizeof(*run));
+	if (!run)
+		return throw_errno(env, ENOMEM, "Cannot run the bpf program");
+	if (!arg_i32(env, args[0], "fd", &run->fd) || !arg_bytes(env, args[1], "ctx", &run->ctx)) {
+		free(run);
+		return NULL;
+	}
+	napi_create_reference(env, args[1], 1, &run->context);
+	napi_create_promise(env, &run->deferred, &promise);
+	napi_create_async_work(env, NULL, make_string(env, "sluice:bpf-run"), run_in_worker, run_done, run, &run->work);
+	napi_queue_async_work(env, run->work);
+	return promise;
 }
 
 /* programInfo(fd) → { id, type, name, tag, runTimeNs, runCount, verifiedInstructions } */
@@ -84,6 +148,7 @@ void export_program(napi_env env, napi_value exports)
 {
 	static const struct function functions[] = {
 		{ "programTestRun", program_test_run },
+		{ "programRunAsync", program_run_async },
 		{ "programInfo", program_info },
 		{ "statsEnable", stats_enable },
 	};
