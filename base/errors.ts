@@ -37,6 +37,10 @@ export const ERRORS = {
   },
   SLUICE_RPC: { retryable: true, remedy: 'Check --server and that the agent runs: `sluice status`' },
   SLUICE_LAB: { retryable: false, remedy: 'The lab needs root (CAP_SYS_ADMIN, CAP_NET_ADMIN) and iproute2' },
+  SLUICE_LAB_INVALID: {
+    retryable: false,
+    remedy: 'Correct the named entry of the lab file; lab/README.md describes the format',
+  },
   SLUICE_REPLAY_INVALID: {
     retryable: false,
     remedy: 'Give a file of flows as JSON lines, as the agent or `hubble observe -o json` writes it',

@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
-import { LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
-import { SluiceError } from '../base/errors.ts'
+import { errorText, SluiceError } from '../base/errors.ts'
+import { describeIssues, parseYaml } from '../base/yaml-document.ts'
+import { DEMO_LAB } from './paths.ts'
 import { runSchema } from './workloads/roles.ts'
 
 const dnsLabel = z.string().regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, 'must be a DNS label: a-z, 0-9 and -')
@@ -86,75 +87,57 @@ export type LabInput = z.input<typeof labSchema>
 export type PodSpec = LabSpec['pods'][number]
 export type PodInput = z.input<typeof podSchema>
 
-const REMEDY = 'Correct the named entry of the lab file; lab/README.md describes the format'
+/** Longest lab file. 200 nodes of 245 pods at 200 bytes each are 10 MB. */
+const MAX_FILE_BYTES = 16 << 20
 
 /**
  * Checks a lab that code describes.
  *
- * @throws SluiceError SLUICE_LAB with every mistake, each with its path
+ * @throws SluiceError SLUICE_LAB_INVALID with every mistake, each with its path
  */
 export function parseLabSpec(input: LabInput): LabSpec {
-  return check(input, 'the lab description', () => '')
+  return crossCheck(parsed(labSchema, input, 'the lab'), 'the lab')
 }
 
-/** Checks one more pod for a lab that is up. @throws SluiceError SLUICE_LAB */
+/** Checks one more pod for a lab that is up. @throws SluiceError SLUICE_LAB_INVALID */
 export function parsePodSpec(input: PodInput): PodSpec {
-  const result = podSchema.safeParse(input)
-  if (result.success) return result.data
-  throw new SluiceError('SLUICE_LAB', `Cannot use the pod: ${result.error.issues.map(issueText).join('; ')}`, {
-    remedy: REMEDY,
-  })
+  return parsed(podSchema, input, 'the pod')
 }
 
 /**
  * Reads a lab file (YAML).
  *
- * @throws SluiceError SLUICE_LAB with every mistake: path, line, value
+ * @throws SluiceError SLUICE_LAB_INVALID with every mistake: file, line, key and value
  */
 export function loadLabSpec(path: string): LabSpec {
   let text: string
   try {
     text = readFileSync(path, 'utf8')
   } catch (cause) {
-    throw new SluiceError('SLUICE_LAB', `Cannot read lab file "${path}": ${(cause as Error).message}`, {
+    throw new SluiceError('SLUICE_LAB_INVALID', `Cannot read lab file "${path}": ${errorText(cause)}`, {
       cause,
-      remedy: 'Give the path of a lab file, for example lab/demo.yaml',
+      remedy: `Give the path of a lab file, for example ${DEMO_LAB}`,
     })
   }
-  const lines = new LineCounter()
-  const document = parseDocument(text, { lineCounter: lines })
-  const broken = document.errors[0]
-  if (broken) {
-    throw new SluiceError('SLUICE_LAB', `Cannot read lab file "${path}": ${broken.message}`, { remedy: REMEDY })
-  }
-  return check(document.toJS() ?? {}, `lab file "${path}"`, (issuePath) => {
-    for (let depth = issuePath.length; depth > 0; depth--) {
-      const node = document.getIn(issuePath.slice(0, depth), true) as { range?: [number, number, number] } | undefined
-      if (node?.range) return ` (line ${lines.linePos(node.range[0]).line})`
-    }
-    return ''
-  })
+  const spec = parseYaml(text, labSchema, { file: path, code: 'SLUICE_LAB_INVALID', maxBytes: MAX_FILE_BYTES })
+  return crossCheck(spec, `lab file "${path}"`)
 }
 
-function check(input: unknown, what: string, where: (path: PropertyKey[]) => string): LabSpec {
-  const result = labSchema.safeParse(input)
-  const problems = result.success
-    ? crossCheck(result.data)
-    : result.error.issues.map((issue) => issueText(issue) + where(issue.path))
-  if (problems.length === 0) return result.data!
-  throw new SluiceError('SLUICE_LAB', `Cannot use ${what}: ${problems.join('; ')}`, { remedy: REMEDY })
+function parsed<T extends z.ZodType>(schema: T, input: unknown, what: string): z.output<T> {
+  const result = schema.safeParse(input)
+  if (result.success) return result.data
+  throw invalid(
+    what,
+    describeIssues(result.error.issues, input).map((problem) => problem.text),
+  )
 }
 
-function issueText(issue: z.core.$ZodIssue): string {
-  const path = issue.path
-    .map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`))
-    .join('')
-    .replace(/^\./, '')
-  return `${path || 'the whole'}: ${issue.message}`
+function invalid(what: string, problems: readonly string[]): SluiceError {
+  return new SluiceError('SLUICE_LAB_INVALID', `Cannot use ${what}: ${problems.join('; ')}`)
 }
 
 /** What a schema alone cannot say: names that must exist, or must not exist twice. */
-function crossCheck(spec: LabSpec): string[] {
+function crossCheck(spec: LabSpec, what: string): LabSpec {
   const problems: string[] = []
   const once = (what: string, names: string[]) => {
     const seen = new Set<string>()
@@ -204,5 +187,6 @@ function crossCheck(spec: LabSpec): string[] {
   spec.shape.forEach((shape, i) => {
     pod(`shape[${i}].pod`, shape.pod)
   })
-  return problems
+  if (problems.length > 0) throw invalid(what, problems)
+  return spec
 }
