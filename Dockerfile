@@ -1,0 +1,38 @@
+# syntax=docker/dockerfile:1
+# Three stages: the first builds everything and is thrown away, the second installs what the agent needs at run time,
+# the third holds Node, libbpf's shared library and the built files. No compiler, no npm, no shell script runs inside.
+
+FROM node:24-bookworm AS build
+RUN apt-get update \
+  && apt-get install -y --no-install-recommends clang llvm bpftool libbpf-dev libelf-dev zlib1g-dev \
+  && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY package.json package-lock.json .npmrc ./
+RUN npm ci
+COPY . .
+RUN npm run build
+
+FROM node:24-bookworm AS modules
+WORKDIR /app
+COPY package.json package-lock.json .npmrc ./
+RUN npm ci --omit=dev
+
+FROM node:24-bookworm-slim
+RUN apt-get update \
+  && apt-get install -y --no-install-recommends libbpf1 \
+  && rm -rf /var/lib/apt/lists/* /usr/local/lib/node_modules /usr/local/bin/npm /usr/local/bin/npx /opt/yarn* \
+  && groupadd --gid 10001 sluice && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin sluice \
+  && install -d -o sluice -g sluice -m 0755 /var/log/acns/hubble /var/run/sluice
+WORKDIR /app
+COPY --from=modules /app/node_modules node_modules
+COPY --from=build /src/dist dist
+COPY --from=build /src/native/build/Release/sluice_native.node native/build/Release/
+COPY --from=build /src/bpf/build/sluice.bpf.o bpf/build/
+COPY --from=build /src/bin bin
+COPY package.json LICENSE ./
+# The agent runs as this user with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; a bpffs directory must be writable for it.
+USER sluice
+ENV NODE_ENV=production
+EXPOSE 4244 9965
+ENTRYPOINT ["node", "/app/bin/sluice.js"]
+CMD ["agent"]
