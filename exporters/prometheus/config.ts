@@ -1,0 +1,53 @@
+import type { Logger } from '../../base/logger.ts'
+import type { TelemetrySource } from '../../model/contracts.ts'
+import type { StageLedger } from '../../model/ledger.ts'
+import type { MetricConfig } from './context/options.ts'
+import type { TlsFiles } from './http/certificates.ts'
+import type { MetricFilter } from './metric-set.ts'
+import type { RefreshingSource } from './scrape.ts'
+
+/** Port of Hubble's metrics server: scrape configurations made for Hubble find it. */
+export const DEFAULT_ADDRESS = ':9965'
+
+/**
+ * The families and labels of ACNS and Retina: a pod's outgoing flows name it as source, its incoming ones as
+ * destination. Hubble's own dashboards fill with it too.
+ */
+export const DEFAULT_METRICS = [
+  'flow:sourceEgressContext=pod;destinationIngressContext=pod',
+  'tcp:sourceEgressContext=pod;destinationIngressContext=pod',
+  'dns:query;sourceEgressContext=pod;destinationIngressContext=pod',
+  'drop:sourceEgressContext=pod;destinationIngressContext=pod',
+].join(' ')
+
+/** The exporter's section of the configuration. */
+export interface PrometheusConfig {
+  /** `:port`, `address:port` or `[ipv6]:port`. */
+  readonly address?: string | undefined
+  /** Hubble's static string, or the structured form of its dynamic metrics. */
+  readonly metrics?: string | readonly MetricConfig[] | undefined
+  readonly tls?: TlsFiles | undefined
+  readonly maxSeries?: number | undefined
+  readonly maxSeriesPerFamily?: number | undefined
+  /** Answers under way at a time. */
+  readonly maxScrapes?: number | undefined
+  readonly timeoutMs?: number | undefined
+  /** How long a pod's series stay after the pod, milliseconds. */
+  readonly staleDelayMs?: number | undefined
+  /** Bit of a record's consumers that stands for metrics; without it every flow is counted. */
+  readonly consumerBit?: number | undefined
+}
+
+/** What wiring hands in. */
+export interface PrometheusDependencies {
+  readonly logger: Logger
+  /** Components that tell of themselves at each scrape; may grow while the agent runs. */
+  readonly telemetry?: Iterable<TelemetrySource>
+  /** Ledgers of the other stages; the exporter adds its own. */
+  readonly ledgers?: Iterable<StageLedger>
+  /** Sources that read before they tell: NodeFamilies. */
+  readonly refreshing?: Iterable<RefreshingSource>
+  /** Which flows each metric counts, by handler name. */
+  readonly filters?: ReadonlyMap<string, MetricFilter>
+  readonly now?: () => number
+}

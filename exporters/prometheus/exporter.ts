@@ -1,0 +1,240 @@
+import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client'
+import { errorText } from '../../base/errors.ts'
+import { type Logger, LogLimiter } from '../../base/logger.ts'
+import type {
+  EndpointEvent,
+  Exporter,
+  FlowStore,
+  LostRecords,
+  TelemetrySink,
+  TelemetrySource,
+} from '../../model/contracts.ts'
+import type { FlowView } from '../../model/flow-view.ts'
+import { StageLedger } from '../../model/ledger.ts'
+import { DEFAULT_ADDRESS, DEFAULT_METRICS, type PrometheusConfig, type PrometheusDependencies } from './config.ts'
+import { metricSpecs, parseMetrics } from './context/options.ts'
+import { parseListenAddress } from './http/address.ts'
+import { MetricsServer } from './http/server.ts'
+import { type MetricFilter, MetricSet } from './metric-set.ts'
+import type { ScrapeText } from './render.ts'
+import { type MetricsRegistry, ScrapeQueue } from './scrape.ts'
+import { SECONDS_BOUNDS } from './series/histogram.ts'
+import type { Format } from './series/text.ts'
+import { StalePods } from './stale-pods.ts'
+
+/** flow.proto LostEventSource as the metric's label. */
+const LOST_SOURCES = ['unknown', 'perf_event_ring_buffer', 'observer_events_queue', 'hubble_ring_buffer'] as const
+
+/** How often pods that are due are looked for. */
+const STALE_TICK_MS = 1_000
+
+/**
+ * Counts flows into Hubble's metric families and serves them, with the agent's own metrics, on /metrics. Keeps no
+ * flow: what is accepted is counted at once, so `settled` is the end of the last block.
+ */
+export class PrometheusExporter implements Exporter, TelemetrySource {
+  readonly name = 'prometheus'
+  readonly ledger = new StageLedger('prometheus')
+  /** prom-client's registry: the agent's process metrics, and whatever else registers here. */
+  readonly registry: MetricsRegistry = new Registry()
+  settled = 0
+  readonly metrics: MetricSet
+  readonly #server: MetricsServer
+  readonly #scrapes: ScrapeQueue
+  readonly #stale: StalePods
+  readonly #logger: Logger
+  readonly #limiter = new LogLimiter()
+  readonly #now: () => number
+  readonly #consumerMask: number
+  readonly #lost = new Map<string, number>()
+  readonly #defaults: readonly [Counter<'code'>, Histogram<'code'>]
+  #store: FlowStore | undefined
+  #view: FlowView | undefined
+  #lostSubscription: Disposable | undefined
+  #timer: NodeJS.Timeout | undefined
+  #removedSeries = 0
+  #renderMs = 0
+  #renderBytes = 0
+
+  /** @throws SluiceError SLUICE_CONFIG_INVALID naming the key, its value and what is wanted */
+  constructor(config: PrometheusConfig, dependencies: PrometheusDependencies) {
+    const { logger, filters, telemetry = [], ledgers = [], refreshing = [] } = dependencies
+    this.#logger = logger
+    this.#now = dependencies.now ?? Date.now
+    this.#stale = new StalePods(config.staleDelayMs)
+    this.#consumerMask = config.consumerBit === undefined ? 0 : (1 << config.consumerBit) >>> 0
+    const { metrics = DEFAULT_METRICS } = config
+    this.metrics = new MetricSet(typeof metrics === 'string' ? parseMetrics(metrics) : metricSpecs(metrics), {
+      logger,
+      ...(config.maxSeries === undefined ? {} : { maxSeries: config.maxSeries }),
+      ...(config.maxSeriesPerFamily === undefined ? {} : { maxSeriesPerFamily: config.maxSeriesPerFamily }),
+      ...(filters === undefined ? {} : { filters }),
+      onSeries: (family, slot) => this.#stale.onSeries(family, slot, this.#now()),
+    })
+    this.#defaults = registerOwn(this.registry)
+    this.#scrapes = new ScrapeQueue({
+      families: () => this.metrics.families,
+      registry: this.registry,
+      telemetry: joined<TelemetrySource>([this], telemetry),
+      refreshing,
+      ledgers: joined([this.ledger], ledgers),
+      onRendered: (milliseconds, bytes) => {
+        this.#renderMs = milliseconds
+        this.#renderBytes = bytes
+      },
+    })
+    this.#server = new MetricsServer({
+      address: parseListenAddress(config.address ?? DEFAULT_ADDRESS, 'prometheus.address'),
+      logger,
+      tls: config.tls,
+      ...(config.maxScrapes === undefined ? {} : { maxScrapes: config.maxScrapes }),
+      ...(config.timeoutMs === undefined ? {} : { timeoutMs: config.timeoutMs }),
+      render: (format) => this.render(format),
+      onAnswer: (code, seconds) => {
+        this.#defaults[0].inc({ code: String(code) })
+        this.#defaults[1].observe({ code: String(code) }, seconds)
+      },
+    })
+  }
+
+  /** Where metrics are served; undefined before start. */
+  get url(): string | undefined {
+    return this.#server.url
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
+    await this.#server.start(signal)
+    this.#timer = setInterval(() => this.removeStale(), STALE_TICK_MS)
+    this.#timer.unref()
+  }
+
+  /** Follows the store's losses. accept() does it with the first block; earlier means no loss goes unseen. */
+  attach(store: FlowStore): void {
+    if (this.#store === store) return
+    this.#lostSubscription?.[Symbol.dispose]()
+    this.#store = store
+    this.#view = store.createView()
+    this.#lostSubscription = store.onLost((lost) => this.#countLost(lost))
+  }
+
+  accept(store: FlowStore, first: number, end: number): void {
+    this.attach(store)
+    const view = this.#view!
+    const mask = this.#consumerMask
+    let filtered = 0
+    let failed = 0
+    for (let sequence = first; sequence < end; sequence++) {
+      store.seek(view, sequence)
+      if (mask !== 0 && (view.consumers & mask) === 0) {
+        filtered++
+        continue
+      }
+      try {
+        this.metrics.count(view)
+      } catch (error) {
+        failed++
+        this.#limiter.run('count', (held) => {
+          this.#logger.error({ error: errorText(error), sequence, held }, 'Cannot count a flow')
+        })
+      }
+    }
+    const count = end - first
+    this.ledger.accepted += count
+    this.ledger.filtered += filtered
+    this.ledger.delivered += count - filtered - failed
+    if (failed > 0) this.ledger.lose('handler_error', failed)
+    this.settled = end
+    this.metrics.maintain(this.#now())
+  }
+
+  /** A pod came or went; the series of one that went go a minute later. */
+  onEndpoint(event: EndpointEvent): void {
+    this.#stale.onEvent(event, this.#now())
+  }
+
+  /** Removes the series of pods that are due. Called every second; public for tests. */
+  removeStale(): void {
+    const due = this.#stale.takeDue(this.metrics.values, this.#now())
+    if (due !== undefined) this.#removedSeries += this.metrics.removePods(due)
+  }
+
+  /** Replaces what a metric counts while the agent runs. @returns false when the metric is not enabled */
+  setFilter(metric: string, filter: MetricFilter): boolean {
+    return this.metrics.setFilter(metric, filter)
+  }
+
+  /** Renders a scrape. @returns text that the caller releases */
+  async render(format: Format): Promise<ScrapeText> {
+    return await this.#scrapes.render(format)
+  }
+
+  async flush(): Promise<void> {}
+
+  collect(sink: TelemetrySink): void {
+    for (const source of LOST_SOURCES.slice(1)) {
+      const help = 'Number of lost events, each lost record counted'
+      sink.counter('hubble_lost_events_total', help, this.#lost.get(source) ?? 0, { source })
+    }
+    for (const family of this.metrics.families) {
+      const labels = { family: family.name }
+      sink.gauge('sluice_metrics_series', 'Time series held', family.series, labels)
+      const help = 'Flows counted in a series of overflow because there was no room for their own'
+      sink.counter('sluice_metrics_overflow_total', help, family.overflowed, labels)
+    }
+    sink.gauge('sluice_metrics_series_limit', 'Time series that there is room for', this.metrics.budget.limit)
+    sink.gauge('sluice_metrics_label_values', 'Label values held', this.metrics.values.size)
+    sink.counter('sluice_metrics_label_values_refused_total', 'Label values without room', this.metrics.values.refused)
+    sink.counter('sluice_metrics_series_removed_total', 'Label sets removed after their pod', this.#removedSeries)
+    sink.gauge('sluice_metrics_render_seconds', 'Duration of the last rendering', this.#renderMs / 1000)
+    sink.gauge('sluice_metrics_render_bytes', 'Size of the last rendering before compression', this.#renderBytes)
+    sink.counter('sluice_metrics_scrapes_refused_total', 'Scrapes answered 503', this.#server.refused)
+    sink.counter('sluice_metrics_scrapes_cut_total', 'Scrapes that the client did not take', this.#server.cut)
+    sink.gauge('sluice_metrics_samples_rejected', 'Samples left out of the last scrape', this.#scrapes.rejected)
+    const { certificates } = this.#server
+    if (certificates === undefined) return
+    sink.counter('sluice_metrics_tls_reloads_total', 'Certificates replaced', certificates.reloads)
+    sink.counter('sluice_metrics_tls_failures_total', 'Reads of certificates that failed', certificates.failures)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#timer)
+    this.#lostSubscription?.[Symbol.dispose]()
+    this.registry.clear()
+    await this.#server[Symbol.asyncDispose]()
+  }
+
+  #countLost(lost: LostRecords): void {
+    const source = LOST_SOURCES[lost.source] ?? 'unknown'
+    this.#lost.set(source, (this.#lost.get(source) ?? 0) + lost.count)
+  }
+}
+
+function registerOwn(registry: MetricsRegistry): readonly [Counter<'code'>, Histogram<'code'>] {
+  const registers = [registry as Registry]
+  collectDefaultMetrics({ register: registry as Registry })
+  return [
+    new Counter({
+      name: 'hubble_metrics_http_handler_requests_total',
+      help: 'A counter for requests to the metrics handler',
+      labelNames: ['code'],
+      registers,
+    }),
+    new Histogram({
+      name: 'hubble_metrics_http_handler_request_duration_seconds',
+      help: 'A histogram of latencies of the metrics handler',
+      labelNames: ['code'],
+      buckets: SECONDS_BOUNDS.filter(Number.isFinite),
+      registers,
+    }),
+  ]
+}
+
+/** Both, read anew each time, so that either may grow. */
+function joined<T>(first: Iterable<T>, second: Iterable<T>): Iterable<T> {
+  return {
+    *[Symbol.iterator]() {
+      yield* first
+      yield* second
+    },
+  }
+}

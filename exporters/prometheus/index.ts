@@ -1,0 +1,16 @@
+export { DEFAULT_ADDRESS, DEFAULT_METRICS, type PrometheusConfig, type PrometheusDependencies } from './config.ts'
+export {
+  CONTEXT_IDENTIFIERS,
+  CONTEXT_LABELS,
+  contextOptions,
+  type MetricConfig,
+  type MetricSpec,
+  metricSpecs,
+  parseMetrics,
+} from './context/options.ts'
+export { PrometheusExporter } from './exporter.ts'
+export type { FlowPredicate } from './handlers/handler.ts'
+export { HANDLERS } from './handlers/index.ts'
+export type { TlsFiles } from './http/certificates.ts'
+export type { MetricFilter } from './metric-set.ts'
+export type { RefreshingSource } from './scrape.ts'

@@ -1,0 +1,356 @@
+import type { SeriesBudget } from './budget.ts'
+import { KeyTable } from './key-table.ts'
+import { LineText } from './line-text.ts'
+import { escapeLabel, type FamilyType, type Format, familyHeader, labelText, samplePrefix } from './text.ts'
+import { OVERFLOW_TEXT, OVERFLOW_VALUE, type ValueTable } from './value-table.ts'
+
+/**
+ * What a word of a series' key is: `closed`, a number from a small closed set (kept in overflow series); `open`, any
+ * number (a port); `value`, a number of the ValueTable.
+ */
+export type WordKind = 'closed' | 'open' | 'value'
+
+/** A label, and the word of the key that it is rendered from. Several labels may be packed in one closed word. */
+export interface LabelSpec {
+  readonly name: string
+  readonly word: number
+  readonly text: (word: number) => string
+}
+
+/** Which words name a pod: a series goes when its pod has been gone for a minute. */
+export interface PodWords {
+  /** Words that hold `namespace/pod`. */
+  readonly qualified: readonly number[]
+  /** Words that hold a pod's name alone. */
+  readonly bare: readonly number[]
+  /** Pairs of words: namespace, pod's name. */
+  readonly pairs: readonly (readonly [number, number])[]
+}
+
+/** Pods whose series are to go, as numbers of the ValueTable. */
+export interface GonePods {
+  readonly qualified: ReadonlySet<number>
+  readonly bare: ReadonlySet<number>
+  /** `namespace number`:`name number` */
+  readonly pairs: ReadonlySet<string>
+}
+
+export interface FamilySpec {
+  readonly name: string
+  readonly help: string
+  readonly words: readonly WordKind[]
+  /** In the order they are written. */
+  readonly labels: readonly LabelSpec[]
+  readonly pods: PodWords
+  readonly maxSeries: number
+}
+
+/** What families share. */
+export interface FamilyShared {
+  readonly values: ValueTable
+  readonly budget: SeriesBudget
+  /** Called when a series was made, rarely: at most once per new label set. */
+  readonly onSeries: (family: Family, slot: number) => void
+}
+
+/** In a raw word of an overflow series' key. */
+const OVERFLOW_WORD = 0xffff_ffff
+
+/** Series in overflow that keep their closed labels; beyond these there is one that keeps none. */
+const OVERFLOW_SERIES_MAX = 64
+
+/**
+ * Series of one name. The caller puts the words of the label set in `key` and asks for the slot: no text is touched
+ * unless the series is new. When there is no room for a new one, `overflow` stands in for everything open, so that
+ * sums over closed labels (verdict, protocol, reason) stay exact.
+ */
+export abstract class Family {
+  readonly name: string
+  readonly help: string
+  readonly type: FamilyType
+  readonly labelNames: readonly string[]
+  /** Scratch: the caller fills all words before it counts. */
+  readonly key: Uint32Array
+  /** Counts that went to a series of overflow. */
+  overflowed = 0
+  protected values: Float64Array
+  protected readonly fields: number
+  readonly #spec: FamilySpec
+  readonly #shared: FamilyShared
+  readonly #table: KeyTable
+  #labels: (string | undefined)[] = []
+  #isOverflow: boolean[] = []
+  #overflowSeries = 0
+  readonly #overflowKey: Uint32Array
+  readonly #texts = new Map<string, LineText>()
+
+  constructor(type: FamilyType, fields: number, spec: FamilySpec, shared: FamilyShared) {
+    this.name = spec.name
+    this.help = spec.help
+    this.type = type
+    this.labelNames = spec.labels.map((label) => label.name)
+    this.fields = fields
+    this.#spec = spec
+    this.#shared = shared
+    // A family without labels has one series; its key is one word that stays 0.
+    const words = Math.max(1, spec.words.length)
+    this.key = new Uint32Array(words)
+    this.#overflowKey = new Uint32Array(words)
+    this.#table = new KeyTable(words, (Math.random() * 0x1_0000_0000) >>> 0)
+    this.values = new Float64Array(this.#table.capacity * fields)
+  }
+
+  /** Label sets held; a histogram's is many time series, see `series`. */
+  get size(): number {
+    return this.#table.size
+  }
+
+  /** Time series as Prometheus counts them. */
+  get series(): number {
+    return this.#table.size * this.fields
+  }
+
+  /** Slot of the label set in `key`, made when it is new. */
+  protected slot(): number {
+    const slot = this.#table.find(this.key)
+    return slot >= 0 ? slot : this.#create()
+  }
+
+  /** Name of a line without labels, and the labels it adds: `_bucket` and `le` of histograms. */
+  protected abstract line(field: number, format: Format): { suffix: string; label: string }
+
+  /** Text behind a line's value, or undefined when unchanged; only asked for OpenMetrics. */
+  protected takeSuffixes(_emit: (line: number, suffix: string) => void): void {}
+
+  /** Told when a slot's series is gone, to clear what is kept beside the values. */
+  protected forget(_slot: number): void {}
+
+  /** Whether sample lines differ between the formats. */
+  protected get hasOwnOpenMetricsLines(): boolean {
+    return false
+  }
+
+  header(format: Format): string {
+    return familyHeader(this.name, this.help, this.type, format)
+  }
+
+  /** Copies all values, so that one scrape shows one moment. @returns the copy, in `into` where that has room */
+  snapshot(into: Float64Array): Float64Array {
+    const length = this.#table.highWater * this.fields
+    const out = into.length >= length ? into : new Float64Array(Math.ceil(length * 1.25))
+    out.set(this.values.subarray(0, length))
+    return out
+  }
+
+  /** The family's lines in a format; made when it is first asked for. */
+  text(format: Format): LineText {
+    const key = this.hasOwnOpenMetricsLines ? format : 'text'
+    const known = this.#texts.get(key)
+    if (known !== undefined) return known
+    const made = new LineText(this.fields)
+    for (let slot = 0; slot < this.#table.highWater; slot++) if (this.#table.isLive(slot)) made.mark(slot)
+    this.#texts.set(key, made)
+    return made
+  }
+
+  /**
+   * Brings a series' lines in line with what it is now. A series that changed again since the mark was taken is left
+   * out this time: the scrape's values may be those of the one before it.
+   */
+  applyMark(slot: number, text: LineText, format: Format): void {
+    const first = slot * this.fields
+    for (let field = 0; field < this.fields; field++) text.remove(first + field)
+    if (!this.#table.isLive(slot) || text.isMarked(slot)) return
+    const labels = this.#labels[slot] ?? ''
+    for (let field = 0; field < this.fields; field++) {
+      const { suffix, label } = this.line(field, format)
+      const all = labels === '' ? label : label === '' ? labels : `${labels},${label}`
+      text.insert(first + field, samplePrefix(this.name + suffix, all))
+    }
+  }
+
+  /** Suffixes that changed since the last scrape in OpenMetrics. */
+  applySuffixes(text: LineText): void {
+    this.takeSuffixes((line, suffix) => text.setSuffix(line, suffix))
+  }
+
+  /** Marks the numbers of the ValueTable that live series use. */
+  markValues(use: (id: number) => void): void {
+    const { words } = this.#spec
+    for (let slot = 0; slot < this.#table.highWater; slot++) {
+      if (!this.#table.isLive(slot)) continue
+      for (let word = 0; word < words.length; word++) {
+        if (words[word] === 'value') use(this.#table.word(slot, word))
+      }
+    }
+  }
+
+  /** Removes the series of pods that are gone. @returns how many label sets went */
+  removePods(gone: GonePods): number {
+    const { qualified, bare, pairs } = this.#spec.pods
+    if (qualified.length + bare.length + pairs.length === 0) return 0
+    let removed = 0
+    for (let slot = 0; slot < this.#table.highWater; slot++) {
+      if (!this.#table.isLive(slot)) continue
+      const word = (index: number) => this.#table.word(slot, index)
+      if (
+        qualified.some((index) => gone.qualified.has(word(index))) ||
+        bare.some((index) => gone.bare.has(word(index))) ||
+        pairs.some(([namespace, pod]) => gone.pairs.has(`${word(namespace)}:${word(pod)}`))
+      ) {
+        this.remove(slot)
+        removed++
+      }
+    }
+    return removed
+  }
+
+  /** Which pods a series names: `namespace/pod`, or a bare name. Called for each that it names. */
+  podsOf(slot: number, found: (pod: string) => void): void {
+    const { qualified, bare, pairs } = this.#spec.pods
+    const text = (index: number) => this.#shared.values.text(this.#table.word(slot, index))
+    for (const index of qualified) found(text(index))
+    for (const index of bare) found(text(index))
+    for (const [namespace, pod] of pairs) found(`${text(namespace)}/${text(pod)}`)
+  }
+
+  /** Removes every series; their room is free again. */
+  clear(): void {
+    for (let slot = 0; slot < this.#table.highWater; slot++) if (this.#table.isLive(slot)) this.remove(slot)
+  }
+
+  protected remove(slot: number): void {
+    this.#table.remove(slot)
+    this.values.fill(0, slot * this.fields, (slot + 1) * this.fields)
+    this.forget(slot)
+    this.#labels[slot] = undefined
+    if (this.#isOverflow[slot]) this.#overflowSeries--
+    else this.#shared.budget.give(this.fields)
+    this.#isOverflow[slot] = false
+    for (const text of this.#texts.values()) text.mark(slot)
+  }
+
+  #create(): number {
+    const room = (this.#table.size - this.#overflowSeries + 1) * this.fields <= this.#spec.maxSeries
+    if (room && this.#shared.budget.take(this.fields)) return this.#insert(this.key, false)
+    this.overflowed++
+    const key = this.#overflowKey
+    this.#fillOverflowKey(key, true)
+    const kept = this.#table.find(key)
+    if (kept >= 0) return kept
+    if (this.#overflowSeries < OVERFLOW_SERIES_MAX) return this.#insert(key, true)
+    this.#fillOverflowKey(key, false)
+    const last = this.#table.find(key)
+    return last >= 0 ? last : this.#insert(key, true)
+  }
+
+  #fillOverflowKey(key: Uint32Array, keepClosed: boolean): void {
+    const { words } = this.#spec
+    for (let word = 0; word < words.length; word++) {
+      const kind = words[word]
+      key[word] = kind === 'value' ? OVERFLOW_VALUE : kind === 'closed' && keepClosed ? this.key[word]! : OVERFLOW_WORD
+    }
+  }
+
+  #insert(key: Uint32Array, isOverflow: boolean): number {
+    const slot = this.#table.insert(key)
+    const length = this.#table.capacity * this.fields
+    if (this.values.length < length) {
+      const values = new Float64Array(length)
+      values.set(this.values)
+      this.values = values
+    }
+    this.#labels[slot] = labelText(
+      this.labelNames,
+      this.#spec.labels.map((label) => this.#labelValue(label, key)),
+    )
+    this.#isOverflow[slot] = isOverflow
+    if (isOverflow) this.#overflowSeries++
+    for (const text of this.#texts.values()) text.mark(slot)
+    this.#shared.onSeries(this, slot)
+    return slot
+  }
+
+  #labelValue(label: LabelSpec, key: Uint32Array): string {
+    const word = key[label.word]!
+    if (this.#spec.words[label.word] === 'value') return this.#shared.values.text(word)
+    return word === OVERFLOW_WORD ? OVERFLOW_TEXT : label.text(word)
+  }
+}
+
+/** A number per label set that only grows. */
+export class CounterFamily extends Family {
+  #exemplars: Exemplars | undefined
+
+  /** @param exemplars whether increments may carry a trace id, which OpenMetrics shows */
+  constructor(spec: FamilySpec, shared: FamilyShared, exemplars = false) {
+    super('counter', 1, spec, shared)
+    if (exemplars) this.#exemplars = new Exemplars()
+  }
+
+  /** Counts one of the label set in `key`. */
+  increment(): void {
+    const slot = this.slot()
+    this.values[slot] = this.values[slot]! + 1
+  }
+
+  /** Counts one that belongs to a trace. @param seconds when, since 1970 */
+  incrementTraced(traceId: string, seconds: number): void {
+    const slot = this.slot()
+    this.values[slot] = this.values[slot]! + 1
+    this.#exemplars?.set(slot, traceId, 1, seconds)
+  }
+
+  protected override line(): { suffix: string; label: string } {
+    return PLAIN_LINE
+  }
+
+  protected override get hasOwnOpenMetricsLines(): boolean {
+    return this.#exemplars !== undefined
+  }
+
+  protected override takeSuffixes(emit: (line: number, suffix: string) => void): void {
+    this.#exemplars?.take(emit)
+  }
+
+  protected override forget(slot: number): void {
+    this.#exemplars?.delete(slot, 1)
+  }
+}
+
+/** OpenMetrics allows 128 characters for an exemplar's labels and values; a trace id has 32. */
+const TRACE_ID_MAX = 64
+
+const PLAIN_LINE = { suffix: '', label: '' } as const
+
+/**
+ * The latest traced observation of each line. Bounded by the number of lines; text is made at the scrape.
+ */
+export class Exemplars {
+  readonly #byLine = new Map<number, { traceId: string; value: number; seconds: number; isNew: boolean }>()
+
+  set(line: number, traceId: string, value: number, seconds: number): void {
+    const known = this.#byLine.get(line)
+    if (known === undefined) {
+      this.#byLine.set(line, { traceId, value, seconds, isNew: true })
+      return
+    }
+    known.traceId = traceId
+    known.value = value
+    known.seconds = seconds
+    known.isNew = true
+  }
+
+  delete(first: number, count: number): void {
+    for (let line = first; line < first + count; line++) this.#byLine.delete(line)
+  }
+
+  take(emit: (line: number, suffix: string) => void): void {
+    for (const [line, exemplar] of this.#byLine) {
+      if (!exemplar.isNew) continue
+      exemplar.isNew = false
+      const traceId = escapeLabel(exemplar.traceId.slice(0, TRACE_ID_MAX))
+      emit(line, ` # {traceID="${traceId}"} ${exemplar.value} ${exemplar.seconds.toFixed(3)}`)
+    }
+  }
+}
