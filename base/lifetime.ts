@@ -35,3 +35,25 @@ export class Listeners<T> {
     return this.#all.size
   }
 }
+
+/** Disposes what it was given, newest first, all of it also when one throws. */
+export class Disposables implements Disposable {
+  readonly #owned: Disposable[] = []
+
+  use<T extends Disposable>(value: T): T {
+    this.#owned.push(value)
+    return value
+  }
+
+  [Symbol.dispose](): void {
+    const errors: unknown[] = []
+    for (let value = this.#owned.pop(); value; value = this.#owned.pop()) {
+      try {
+        value[Symbol.dispose]()
+      } catch (error) {
+        errors.push(error)
+      }
+    }
+    if (errors.length > 0) throw errors.length === 1 ? errors[0] : new AggregateError(errors)
+  }
+}

@@ -1,0 +1,166 @@
+import {
+  attachClsact,
+  BpfLink,
+  type BpfProgram,
+  type ClsactSlot,
+  type Direction,
+  detachClsact,
+  ensureClsact,
+  errnoOf,
+  removeEmptyClsact,
+} from '../../native/index.ts'
+import type { NodeNamespace } from './node-namespace.ts'
+import type { PinDirectory } from './pins.ts'
+
+/** Which programs a device gets: a pod's host side, or a device towards other nodes with or without a link header. */
+export type HookKind = 'pod' | 'uplink' | 'uplink-l3'
+
+/** The program of each hook kind and direction; directions as the device has them. */
+export const PROGRAM_OF: Readonly<Record<HookKind, Readonly<Record<Direction, string>>>> = {
+  pod: { ingress: 'pod_egress', egress: 'pod_ingress' },
+  uplink: { ingress: 'uplink_ingress', egress: 'uplink_egress' },
+  'uplink-l3': { ingress: 'uplink_ingress_l3', egress: 'uplink_egress_l3' },
+}
+
+const DIRECTIONS: readonly Direction[] = ['ingress', 'egress']
+
+/** Before the priorities that other software starts with; within one priority the newest filter runs first. */
+const CLSACT_PRIORITY = 1
+/** The upper half says whose a handle is, the lower which instance's. */
+const CLSACT_HANDLE = 0x51c0_0000
+
+export interface AttachmentOptions {
+  readonly mode: 'tcx' | 'clsact'
+  /** Names the clsact filters of one agent apart from another's. */
+  readonly instance: string
+  readonly node: NodeNamespace
+  /** undefined: links end with the process */
+  readonly pins: PinDirectory | undefined
+  readonly program: (name: string) => BpfProgram
+}
+
+/**
+ * Our programs on the node's devices, beside foreign ones and never instead of them. A link that a former agent left
+ * pinned gets the new program between two packets; a clsact filter is replaced in place.
+ */
+export class Attachments implements Disposable {
+  readonly #options: AttachmentOptions
+  readonly #slot: ClsactSlot
+  /** By pin name: tcx links that are not pinned. */
+  readonly #held = new Map<string, BpfLink>()
+  /** Devices whose clsact qdisc is our doing. */
+  readonly #ownQdiscs = new Set<number>()
+
+  constructor(options: AttachmentOptions) {
+    this.#options = options
+    this.#slot = { handle: clsactHandle(options.instance), priority: CLSACT_PRIORITY }
+  }
+
+  get mode(): 'tcx' | 'clsact' {
+    return this.#options.mode
+  }
+
+  /** Both directions. @throws Error ENODEV when the device has gone */
+  attach(ifindex: number, kind: HookKind): void {
+    this.#options.node.run(() => {
+      for (const direction of DIRECTIONS) {
+        const program = this.#options.program(PROGRAM_OF[kind][direction])
+        if (this.#options.mode === 'tcx') this.#attachTcx(program, ifindex, direction)
+        else this.#attachClsact(program, ifindex, direction)
+      }
+    })
+  }
+
+  /** Takes our programs off a device that is still there. */
+  detach(ifindex: number): void {
+    this.forget(ifindex)
+    if (this.#options.mode !== 'clsact') return
+    this.#options.node.run(() => {
+      try {
+        for (const direction of DIRECTIONS) detachClsact(ifindex, direction, this.#slot)
+        if (this.#ownQdiscs.delete(ifindex)) removeEmptyClsact(ifindex)
+      } catch (error) {
+        if (errnoOf(error) !== 'ENODEV') throw error
+      }
+    })
+  }
+
+  /** The device is gone, and the attachments with it: removes the pins. */
+  forget(ifindex: number): void {
+    for (const direction of DIRECTIONS) {
+      const name = pinName(ifindex, direction)
+      this.#held.get(name)?.[Symbol.dispose]()
+      this.#held.delete(name)
+      this.#options.pins?.removeLink(name)
+    }
+  }
+
+  /** Whether both links of a device still stand; a tcx link loses its device when that goes. Always true for clsact. */
+  standing(ifindex: number): boolean {
+    if (this.#options.mode === 'clsact') return true
+    return DIRECTIONS.every((direction) => {
+      const name = pinName(ifindex, direction)
+      const held = this.#held.get(name)
+      if (held) return held.info().ifindex === ifindex
+      using pinned = this.#options.pins?.link(name)
+      return pinned?.info().ifindex === ifindex
+    })
+  }
+
+  /** Removes pinned links of devices other than these: gone ones, and ones that are no longer watched. @returns how many */
+  sweep(keep: ReadonlySet<number>): number {
+    let removed = 0
+    for (const name of this.#options.pins?.linkNames() ?? []) {
+      const ifindex = ifindexOf(name)
+      if (ifindex === undefined || (this.#options.mode === 'tcx' && keep.has(ifindex))) continue
+      this.#options.pins?.removeLink(name)
+      removed++
+    }
+    return removed
+  }
+
+  [Symbol.dispose](): void {
+    for (const link of this.#held.values()) link[Symbol.dispose]()
+    this.#held.clear()
+  }
+
+  #attachTcx(program: BpfProgram, ifindex: number, direction: Direction): void {
+    const name = pinName(ifindex, direction)
+    const { pins } = this.#options
+    {
+      using pinned = pins?.link(name)
+      if (pinned?.info().ifindex === ifindex) {
+        pinned.update(program)
+        return
+      }
+    }
+    const link = BpfLink.attachTcx(program, ifindex, direction)
+    if (pins) {
+      using _ = link
+      pins.pinLink(name, link)
+      return
+    }
+    this.#held.get(name)?.[Symbol.dispose]()
+    this.#held.set(name, link)
+  }
+
+  #attachClsact(program: BpfProgram, ifindex: number, direction: Direction): void {
+    if (ensureClsact(ifindex)) this.#ownQdiscs.add(ifindex)
+    attachClsact(program, ifindex, direction, this.#slot)
+  }
+}
+
+function pinName(ifindex: number, direction: Direction): string {
+  return `tcx_${ifindex}_${direction}`
+}
+
+function ifindexOf(name: string): number | undefined {
+  const digits = /^tcx_(\d+)_(?:ingress|egress)$/.exec(name)?.[1]
+  return digits === undefined ? undefined : Number(digits)
+}
+
+function clsactHandle(instance: string): number {
+  let hash = 0
+  for (const char of instance) hash = (Math.imul(hash, 31) + char.charCodeAt(0)) & 0xffff
+  return CLSACT_HANDLE + Math.max(1, hash)
+}
