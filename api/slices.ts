@@ -1,0 +1,56 @@
+/** Work that is done in slices, so that nothing else waits long for the event loop. */
+export interface SlicedTask {
+  /**
+   * Works for a while.
+   * @param deadline of performance.now(): return as soon as it has passed
+   * @returns true when there is more to do at once; false when the task waits for something and will be scheduled again
+   */
+  run(deadline: number): boolean
+}
+
+/** One task's turn: short enough that many streams feel alike served. */
+const SLICE_MS = 2
+/** All tasks' turns between two looks at sockets and timers. */
+const TURN_MS = 4
+
+/**
+ * Takes turns among tasks. However many there are, the event loop is held for about TURN_MS, then sockets, timers and
+ * the drain of the kernel's ring have their say.
+ */
+export class SliceScheduler {
+  readonly #queue: SlicedTask[] = []
+  readonly #queued = new Set<SlicedTask>()
+  #isArmed = false
+  /** The longest that a turn held the event loop, milliseconds; read and set back by telemetry. */
+  longestTurnMs = 0
+
+  /** Runs a task soon. Scheduling it again before its turn does nothing. */
+  schedule(task: SlicedTask): void {
+    if (this.#queued.has(task)) return
+    this.#queued.add(task)
+    this.#queue.push(task)
+    this.#arm()
+  }
+
+  #arm(): void {
+    if (this.#isArmed) return
+    this.#isArmed = true
+    setImmediate(() => this.#turn())
+  }
+
+  #turn(): void {
+    this.#isArmed = false
+    const start = performance.now()
+    const end = start + TURN_MS
+    let now = start
+    while (now < end) {
+      const task = this.#queue.shift()
+      if (task === undefined) break
+      this.#queued.delete(task)
+      if (task.run(Math.min(end, now + SLICE_MS))) this.schedule(task)
+      now = performance.now()
+    }
+    if (now - start > this.longestTurnMs) this.longestTurnMs = now - start
+    if (this.#queue.length > 0) this.#arm()
+  }
+}
