@@ -3,6 +3,7 @@ import { L7Type } from '../../model/l7.ts'
 import { EventType, FLOW_EVENT, FlowState } from '../../model/layouts.gen.ts'
 import { flowLine } from '../../test/helpers/flow-json.ts'
 import { type FlowSpec, TestFlowStore } from '../../test/helpers/flow-store.ts'
+import { LineBuffer } from './bytes.ts'
 import { MAX_LINE_BYTES } from './config.ts'
 import { FlowEncoder } from './encode.ts'
 import { parseFieldMask } from './field-mask.ts'
@@ -20,16 +21,18 @@ const CART = {
 const DB = { identity: 20002, namespace: 'shop', podName: 'db-0', labels: ['k8s:app=db'] }
 const TIME = 1_790_000_000_123_456_789n
 
+const textOf = (out: LineBuffer, from: number, to: number) => Buffer.from(out.bytes.subarray(from, to)).toString()
+
 /** Encodes each flow and returns the lines, without the newline that each must end with. */
 function linesOf(store: TestFlowStore, mask?: readonly string[]): string[] {
   const encoder = new FlowEncoder({ fieldMask: mask && parseFieldMask(mask) })
   const view = store.createView()
-  const out = Buffer.alloc(2 * MAX_LINE_BYTES)
+  const out = new LineBuffer(2 * MAX_LINE_BYTES)
   const lines: string[] = []
   for (let sequence = store.first; sequence < store.end; sequence++) {
     store.seek(view, sequence)
     const end = encoder.encode(view, out, 5)
-    const line = out.toString('utf8', 5, end)
+    const line = textOf(out, 5, end)
     expect(line).toBe(flowLine(view, mask && parseFieldMask(mask)))
     lines.push(line.slice(0, -1))
   }
@@ -152,8 +155,8 @@ describe('FlowEncoder.encode()', () => {
     store.push({ source: { podName: name } })
     const view = store.createView()
     store.seek(view, 0)
-    const out = Buffer.alloc(MAX_LINE_BYTES)
-    expect(out.toString('utf8', 0, new FlowEncoder().encode(view, out, 0))).toContain(`"pod_name":${wanted}`)
+    const out = new LineBuffer(MAX_LINE_BYTES)
+    expect(textOf(out, 0, new FlowEncoder().encode(view, out, 0))).toContain(`"pod_name":${wanted}`)
   })
 
   test('writes each protocol with the members that it has', () => {
@@ -173,10 +176,10 @@ describe('FlowEncoder.encode()', () => {
     store.push({ ifindex: 7 }, { source: { podName: 'a' } })
     const encoder = new FlowEncoder()
     const view = store.createView()
-    const out = Buffer.alloc(MAX_LINE_BYTES)
+    const out = new LineBuffer(MAX_LINE_BYTES)
     const encode = (sequence: number) => {
       store.seek(view, sequence)
-      return JSON.parse(out.toString('utf8', 0, encoder.encode(view, out, 0))).flow
+      return JSON.parse(textOf(out, 0, encoder.encode(view, out, 0))).flow
     }
     expect(encode(0).interface.name).toBe('veth7')
     store.context.interfaceName = () => 'eth0'
@@ -192,9 +195,9 @@ describe('FlowEncoder.encode()', () => {
     store.push({ source: { labels } })
     const view = store.createView()
     store.seek(view, 0)
-    const out = new Uint8Array(MAX_LINE_BYTES)
+    const out = new LineBuffer(MAX_LINE_BYTES)
     expect(new FlowEncoder().encode(view, out, 0)).toBe(-1)
-    expect(out.every((byte) => byte === 0)).toBe(true)
+    expect(out.bytes.every((byte) => byte === 0)).toBe(true)
   })
 
   test('makes no piece twice while the same flows go by', () => {
@@ -203,7 +206,7 @@ describe('FlowEncoder.encode()', () => {
       store.push({ source: { ref: 0, podName: `p${i}` }, l4Info: i % 8, verdict: 1 + (i % 2) })
     const encoder = new FlowEncoder()
     const view = store.createView()
-    const out = new Uint8Array(MAX_LINE_BYTES)
+    const out = new LineBuffer(MAX_LINE_BYTES)
     const round = () => {
       for (let sequence = 0; sequence < store.end; sequence++) {
         store.seek(view, sequence)

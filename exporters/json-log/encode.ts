@@ -1,59 +1,73 @@
 import { type FlowView, fillUuid, unixSeconds } from '../../model/flow-view.ts'
 import { EventCause, FLOW_EVENT, FlowState } from '../../model/layouts.gen.ts'
 import { PROTOCOL } from '../../model/protocol-names.ts'
-import { flowSummary } from '../../model/summary.ts'
-import { bytesOf, isZeroMac, putBytes, putFraction, putIp, putMac, putUint, putUuid } from './bytes.ts'
+import {
+  bytesOf,
+  isZeroMac,
+  type LineBuffer,
+  type Literal,
+  literal,
+  putBytes,
+  putFraction,
+  putIp,
+  putLiteral,
+  putMac,
+  putUint,
+  putUuid,
+} from './bytes.ts'
 import { MAX_LINE_BYTES } from './config.ts'
 import type { FieldMask } from './field-mask.ts'
-import { type Emitter, FlowFragments } from './flow-fragments.ts'
-import { l7Member, summaryMember, traceContextMember } from './fragments.ts'
+import { type Emitter, EXTENSIONS_OPEN, FlowFragments } from './flow-fragments.ts'
+import { l7Member, traceContextMember } from './fragments.ts'
 import { type Wants, wantsOf } from './wants.ts'
+import { WordsCache } from './words-cache.ts'
 
 /** Bytes of a line beside its cached pieces: addresses, numbers, times, keys. Counted from the longest of each: 1,211. */
 const FIXED_BYTES = 1_536
 const NO_BYTES = new Uint8Array(0)
+const NO_LITERAL = literal('')
 /** `{` is written over the comma of an object's first member. */
 const OPEN = 123
 const QUOTE = 34
 const CLOSE = 125
 const NEWLINE = 10
 
-const text = (value: string) => bytesOf(value)
-const FLOW_OPEN = text('{"flow":')
-const TIME = text(',"time":"')
-const UUID = text(',"uuid":"')
-const ETHERNET = text(',"ethernet":')
-const IP = text(',"IP":')
-const SOURCE = text(',"source":"')
-const DESTINATION = text(',"destination":"')
-const ENCRYPTED = text(',"encrypted":true')
-const L4_EMPTY = text(',"l4":{}')
-const SOURCE_PORT = text(',"source_port":')
-const DESTINATION_PORT = text(',"destination_port":')
-const ICMP_TYPE = text(',"type":')
-const ICMP_CODE = text(',"code":')
-const EXTENSIONS = text(',"extensions":{"@type":"type.googleapis.com/google.protobuf.Struct","value":')
-const BYTES = text(',"bytes":')
-const DROPS = text(',"drops":')
-const GUESSED = text(',"direction_guessed":true')
-const FRAGMENT = text(',"fragment":true')
-const PACKETS = text(',"packets":')
-const REPLY_BYTES = text(',"reply_bytes":')
-const REPLY_PACKETS = text(',"reply_packets":')
-const RETRANSMITS = text(',"retransmits":')
-const RTT = text(',"rtt_us":')
-const RULE = text(',"rule":')
-const SCTP_CHUNK = text(',"sctp_chunk":')
-const SRTT = text(',"srtt_us":')
-const VLAN = text(',"vlan":')
-const IP_VERSION = [4, 6].map((version) => text(`,"ipVersion":"IPv${version}"`))
-const CAUSES = Object.entries(EventCause).map(([name, value]) => (value === 0 ? NO_BYTES : text(`,"cause":"${name}"`)))
-const L4_OPEN = new Map<number, Uint8Array>([
-  [PROTOCOL.TCP, text(',"l4":{"TCP":')],
-  [PROTOCOL.UDP, text(',"l4":{"UDP":')],
-  [PROTOCOL.ICMP, text(',"l4":{"ICMPv4":')],
-  [PROTOCOL.ICMPV6, text(',"l4":{"ICMPv6":')],
-  [PROTOCOL.SCTP, text(',"l4":{"SCTP":')],
+const FLOW_OPEN = literal('{"flow":')
+const TIME = literal(',"time":"')
+const UUID = literal(',"uuid":"')
+const ETHERNET = literal(',"ethernet":')
+const IP = literal(',"IP":')
+const SOURCE = literal(',"source":"')
+const DESTINATION = literal(',"destination":"')
+const ENCRYPTED = literal(',"encrypted":true')
+const L4_EMPTY = literal(',"l4":{}')
+const SOURCE_PORT = literal(',"source_port":')
+const DESTINATION_PORT = literal(',"destination_port":')
+const ICMP_TYPE = literal(',"type":')
+const ICMP_CODE = literal(',"code":')
+const BYTES = literal(',"bytes":')
+const DROPS = literal(',"drops":')
+const GUESSED = literal(',"direction_guessed":true')
+const FRAGMENT = literal(',"fragment":true')
+const PACKETS = literal(',"packets":')
+const REPLY_BYTES = literal(',"reply_bytes":')
+const REPLY_PACKETS = literal(',"reply_packets":')
+const RETRANSMITS = literal(',"retransmits":')
+const RTT = literal(',"rtt_us":')
+const RULE = literal(',"rule":')
+const SCTP_CHUNK = literal(',"sctp_chunk":')
+const SRTT = literal(',"srtt_us":')
+const VLAN = literal(',"vlan":')
+const IP_VERSION = [4, 6].map((version) => literal(`,"ipVersion":"IPv${version}"`))
+const CAUSES = Object.entries(EventCause).map(([name, value]) =>
+  value === 0 ? NO_LITERAL : literal(`,"cause":"${name}"`),
+)
+const L4_OPEN = new Map<number, Literal>([
+  [PROTOCOL.TCP, literal(',"l4":{"TCP":')],
+  [PROTOCOL.UDP, literal(',"l4":{"UDP":')],
+  [PROTOCOL.ICMP, literal(',"l4":{"ICMPv4":')],
+  [PROTOCOL.ICMPV6, literal(',"l4":{"ICMPv6":')],
+  [PROTOCOL.SCTP, literal(',"l4":{"SCTP":')],
 ])
 
 /** Who Sluice says it is, where the agent says nothing else. */
@@ -75,8 +89,16 @@ export class FlowEncoder {
   readonly #wants: Wants
   readonly #words = new Uint32Array(4)
   /** `2026-11-22T07:15:04` of the last second met. */
-  readonly #clock = new Uint8Array(19)
+  #clock = NO_LITERAL
   #clockSecs = -1
+  /** Bytes of the time at the head of the line being written. */
+  #timeLength = 0
+  /** `ethernet` by both MACs: 12 bytes. */
+  readonly #links = new WordsCache(1024, 3)
+  /** `IP` by both addresses: 32 bytes. 8,192 x (36 + about 170) bytes = 1.7 MB. */
+  readonly #addresses = new WordsCache(8192, 8)
+  #recordBytes: Uint8Array | undefined
+  #recordWords: Uint32Array = new Uint32Array(0)
   #pieces: FlowFragments | undefined
   #discardedMisses = 0
 
@@ -103,19 +125,19 @@ export class FlowEncoder {
    * @param out with room for MAX_LINE_BYTES at `at`
    * @returns position after the line, or -1 when it would be longer than MAX_LINE_BYTES: nothing was written then
    */
-  encode(view: FlowView, out: Uint8Array, at: number): number {
+  encode(view: FlowView, out: LineBuffer, at: number): number {
     const pieces = this.#piecesFor(view)
-    const record = view.isL7 ? view.l7 : undefined
-    const l7 = record === undefined ? NO_BYTES : text(l7Member(record, this.#mask))
-    const traceContext = record === undefined ? NO_BYTES : text(traceContextMember(record.traceId, this.#mask))
-    const summary = view.isL7 ? text(summaryMember(flowSummary(view), this.#mask)) : pieces.summary(view)
+    const record = view.l7
+    const l7 = record === undefined ? NO_BYTES : bytesOf(l7Member(record, this.#mask))
+    const traceContext = record === undefined ? NO_BYTES : bytesOf(traceContextMember(record.traceId, this.#mask))
+    const isL7 = view.isL7
+    const summary = isL7 ? bytesOf(pieces.l7Summary(view)) : pieces.summary(view)
     const source = pieces.source(view.sourceRef)
-    const destination = pieces.destination(view.destinationRef)
+    const destination = pieces.destinationAndNode(view.destinationRef, isL7)
     const sourceNames = pieces.sourceNames(view.sourceNamesRef)
     const destinationNames = pieces.destinationNames(view.destinationNamesRef)
     const sourceService = pieces.sourceService(view.sourceServiceRef)
     const destinationService = pieces.destinationService(view.destinationServiceRef)
-    const node = view.isL7 ? pieces.typeAndNodeL7 : pieces.typeAndNode
     const cached =
       source.length +
       destination.length +
@@ -123,37 +145,46 @@ export class FlowEncoder {
       destinationNames.length +
       sourceService.length +
       destinationService.length +
-      node.length +
       pieces.envelope.length +
       summary.length +
       l7.length +
       traceContext.length
     if (cached + FIXED_BYTES > MAX_LINE_BYTES) return -1
 
-    const flowAt = putBytes(out, at, FLOW_OPEN)
+    const flowAt = putLiteral(out, at, FLOW_OPEN)
     let to = this.#putHead(view, pieces, out, flowAt)
     to = putBytes(out, to, source)
     to = putBytes(out, to, destination)
-    to = putBytes(out, to, node)
     to = putBytes(out, to, sourceNames)
     to = putBytes(out, to, destinationNames)
     to = putBytes(out, to, l7)
-    to = putBytes(out, to, pieces.eventType(view))
-    to = putBytes(out, to, sourceService)
-    to = putBytes(out, to, destinationService)
-    to = putBytes(out, to, pieces.direction(view))
-    if (!view.isL7) to = putBytes(out, to, pieces.interfaceName(view.ifindex))
+    if (sourceService.length + destinationService.length === 0) {
+      to = putBytes(out, to, pieces.kind(view))
+    } else {
+      to = putBytes(out, to, pieces.eventType(view))
+      to = putBytes(out, to, sourceService)
+      to = putBytes(out, to, destinationService)
+      to = putBytes(out, to, pieces.direction(view))
+    }
+    if (!isL7) to = putBytes(out, to, pieces.interfaceName(view.ifindex))
     to = putBytes(out, to, traceContext)
     to = putBytes(out, to, summary)
     if (this.#wants.extensions) to = putExtensions(view, pieces, out, to)
     if (to === flowAt) to++
-    out[flowAt] = OPEN
+    out.bytes[flowAt] = OPEN
 
     to = putBytes(out, to, pieces.envelope)
-    to = this.#putTime(view, out, to)
-    out[to] = QUOTE
-    out[to + 1] = CLOSE
-    out[to + 2] = NEWLINE
+    if (this.#wants.time) {
+      const from = flowAt + TIME.length
+      const length = this.#timeLength
+      out.bytes.copyWithin(to, from, from + length)
+      to += length
+    } else {
+      to = this.#putTime(view, out, to)
+    }
+    out.bytes[to] = QUOTE
+    out.bytes[to + 1] = CLOSE
+    out.bytes[to + 2] = NEWLINE
     return to + 3
   }
 
@@ -166,73 +197,102 @@ export class FlowEncoder {
   }
 
   /** `time` to `l4`. */
-  #putHead(view: FlowView, pieces: FlowFragments, out: Uint8Array, at: number): number {
+  #putHead(view: FlowView, pieces: FlowFragments, out: LineBuffer, at: number): number {
     const wants = this.#wants
     let to = at
     if (wants.time) {
-      to = this.#putTime(view, out, putBytes(out, to, TIME))
-      out[to++] = QUOTE
+      const from = putLiteral(out, to, TIME)
+      to = this.#putTime(view, out, from)
+      this.#timeLength = to - from
+      out.bytes[to++] = QUOTE
     }
     if (wants.uuid) {
       fillUuid(view.context.uuidSeed, view.unixNsHigh, view.unixNsLow, this.#words)
-      to = putUuid(out, putBytes(out, to, UUID), this.#words)
-      out[to++] = QUOTE
+      to = putUuid(out, putLiteral(out, to, UUID), this.#words)
+      out.bytes[to++] = QUOTE
     }
     to = putBytes(out, to, pieces.verdict(view))
     if (view.isDrop) to = putBytes(out, to, pieces.dropReason(view.dropReason))
-    if (wants.ethernet && !view.isL7) to = putEthernet(view, wants, out, to)
-    if (wants.ip && view.ipVersion !== 0) to = putIpMember(view, wants, out, to)
+    if (wants.ethernet && !view.isL7) to = this.#putLink(view, out, to)
+    if (wants.ip && view.ipVersion !== 0) to = this.#putAddresses(view, out, to)
     const l4 = L4_OPEN.get(view.protocol)
     if (wants.l4 && l4 !== undefined) to = putL4(view, pieces, wants, l4, out, to)
     return to
   }
 
-  #putTime(view: FlowView, out: Uint8Array, at: number): number {
+  #putLink(view: FlowView, out: LineBuffer, at: number): number {
+    const piece = this.#links.find(this.#wordsOf(view), (view.byteOffset + FLOW_EVENT.srcMac) >> 2, 1)
+    if (piece !== undefined) return putBytes(out, at, piece)
+    const to = putEthernet(view, this.#wants, out, at)
+    this.#links.admit(out.bytes, at, to)
+    return to
+  }
+
+  #putAddresses(view: FlowView, out: LineBuffer, at: number): number {
+    const extra = view.ipVersion | (view.state & FlowState.ENCRYPTED)
+    const piece = this.#addresses.find(this.#wordsOf(view), (view.byteOffset + FLOW_EVENT.srcIp) >> 2, extra)
+    if (piece !== undefined) return putBytes(out, at, piece)
+    const to = putIpMember(view, this.#wants, out, at)
+    this.#addresses.admit(out.bytes, at, to)
+    return to
+  }
+
+  /** The view's buffer as words. */
+  #wordsOf(view: FlowView): Uint32Array {
+    const bytes = view.bytesArray
+    if (bytes !== this.#recordBytes) {
+      this.#recordBytes = bytes
+      this.#recordWords = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2)
+    }
+    return this.#recordWords
+  }
+
+  #putTime(view: FlowView, out: LineBuffer, at: number): number {
     const low = view.unixNsLow
     const secs = unixSeconds(view.unixNsHigh, low)
     if (secs !== this.#clockSecs) {
-      this.#clock.set(text(new Date(secs * 1000).toISOString().slice(0, 19)))
+      this.#clock = literal(new Date(secs * 1000).toISOString().slice(0, 19))
       this.#clockSecs = secs
     }
-    const to = putFraction(out, putBytes(out, at, this.#clock), (low - Math.imul(secs, 1_000_000_000)) >>> 0)
-    out[to] = 90
+    const to = putFraction(out, putLiteral(out, at, this.#clock), (low - Math.imul(secs, 1_000_000_000)) >>> 0)
+    out.bytes[to] = 90
     return to + 1
   }
 }
 
-function putEthernet(view: FlowView, wants: Wants, out: Uint8Array, at: number): number {
+function putEthernet(view: FlowView, wants: Wants, out: LineBuffer, at: number): number {
   const from = view.bytesArray
   const source = view.byteOffset + FLOW_EVENT.srcMac
   const destination = view.byteOffset + FLOW_EVENT.dstMac
   const hasSource = !isZeroMac(from, source)
   const hasDestination = !isZeroMac(from, destination)
   if (!hasSource && !hasDestination) return at
-  const open = putBytes(out, at, ETHERNET)
+  const open = putLiteral(out, at, ETHERNET)
   let to = open
   if (hasSource && wants.ethernetSource) {
-    to = putMac(out, putBytes(out, to, SOURCE), from, source)
-    out[to++] = QUOTE
+    to = putMac(out, putLiteral(out, to, SOURCE), from, source)
+    out.bytes[to++] = QUOTE
   }
   if (hasDestination && wants.ethernetDestination) {
-    to = putMac(out, putBytes(out, to, DESTINATION), from, destination)
-    out[to++] = QUOTE
+    to = putMac(out, putLiteral(out, to, DESTINATION), from, destination)
+    out.bytes[to++] = QUOTE
   }
   return close(out, open, to)
 }
 
-function putIpMember(view: FlowView, wants: Wants, out: Uint8Array, at: number): number {
-  const open = putBytes(out, at, IP)
+function putIpMember(view: FlowView, wants: Wants, out: LineBuffer, at: number): number {
+  const open = putLiteral(out, at, IP)
   let to = open
   if (wants.ipSource) {
-    to = putIp(out, putBytes(out, to, SOURCE), view.bytesArray, view.byteOffset + FLOW_EVENT.srcIp)
-    out[to++] = QUOTE
+    to = putIp(out, putLiteral(out, to, SOURCE), view.bytesArray, view.byteOffset + FLOW_EVENT.srcIp)
+    out.bytes[to++] = QUOTE
   }
   if (wants.ipDestination) {
-    to = putIp(out, putBytes(out, to, DESTINATION), view.bytesArray, view.byteOffset + FLOW_EVENT.dstIp)
-    out[to++] = QUOTE
+    to = putIp(out, putLiteral(out, to, DESTINATION), view.bytesArray, view.byteOffset + FLOW_EVENT.dstIp)
+    out.bytes[to++] = QUOTE
   }
-  if (wants.ipVersion) to = putBytes(out, to, IP_VERSION[view.ipVersion === 6 ? 1 : 0]!)
-  if (wants.ipEncrypted && view.isEncrypted) to = putBytes(out, to, ENCRYPTED)
+  if (wants.ipVersion) to = putLiteral(out, to, IP_VERSION[view.ipVersion === 6 ? 1 : 0]!)
+  if (wants.ipEncrypted && view.isEncrypted) to = putLiteral(out, to, ENCRYPTED)
   return close(out, open, to)
 }
 
@@ -240,8 +300,8 @@ function putL4(
   view: FlowView,
   pieces: FlowFragments,
   wants: Wants,
-  opening: Uint8Array,
-  out: Uint8Array,
+  opening: Literal,
+  out: LineBuffer,
   at: number,
 ): number {
   const protocol = view.protocol
@@ -256,8 +316,8 @@ function putL4(
           : protocol === PROTOCOL.ICMP
             ? wants.icmp
             : wants.icmp6
-  if (!isWanted) return putBytes(out, at, L4_EMPTY)
-  const open = putBytes(out, at, opening)
+  if (!isWanted) return putLiteral(out, at, L4_EMPTY)
+  const open = putLiteral(out, at, opening)
   let to = open
   if (protocol === PROTOCOL.ICMP || protocol === PROTOCOL.ICMPV6) {
     const is4 = protocol === PROTOCOL.ICMP
@@ -273,19 +333,23 @@ function putL4(
     if (isTcp && !view.isL7) to = putBytes(out, to, pieces.tcpFlags(view.tcpFlags))
   }
   to = close(out, open, to)
-  out[to] = CLOSE
+  out.bytes[to] = CLOSE
   return to + 1
 }
 
-/** Facts that flow.proto has no field for, as a Struct; keys in order of the alphabet, as protojson writes a map's. */
-function putExtensions(view: FlowView, pieces: FlowFragments, out: Uint8Array, at: number): number {
-  const open = putBytes(out, at, EXTENSIONS)
+/**
+ * Facts that flow.proto has no field for, as a Struct; keys in order of the alphabet, as protojson writes a map's.
+ *
+ * @param at behind EXTENSIONS_OPEN, which is taken back when there is no such fact
+ */
+function putExtensions(view: FlowView, pieces: FlowFragments, out: LineBuffer, at: number): number {
+  const open = at
   let to = putNonZero(out, open, BYTES, view.bytes)
-  to = putBytes(out, to, CAUSES[view.cause] ?? NO_BYTES)
-  if (view.state & FlowState.GUESSED) to = putBytes(out, to, GUESSED)
+  to = putLiteral(out, to, CAUSES[view.cause] ?? NO_LITERAL)
+  if (view.state & FlowState.GUESSED) to = putLiteral(out, to, GUESSED)
   to = putBytes(out, to, pieces.dropLocation(view.dropLocation))
   to = putNonZero(out, to, DROPS, view.drops)
-  if (view.isFragment) to = putBytes(out, to, FRAGMENT)
+  if (view.isFragment) to = putLiteral(out, to, FRAGMENT)
   to = putBytes(out, to, pieces.kernelDropReason(view.kernelDropReason))
   to = putNonZero(out, to, PACKETS, view.packets)
   to = putNonZero(out, to, REPLY_BYTES, view.replyBytes)
@@ -296,20 +360,20 @@ function putExtensions(view: FlowView, pieces: FlowFragments, out: Uint8Array, a
   if (view.protocol === PROTOCOL.SCTP && !view.isL7) to = putNonZero(out, to, SCTP_CHUNK, view.sctpChunk)
   to = putNonZero(out, to, SRTT, view.srttUs)
   to = putNonZero(out, to, VLAN, view.vlan)
-  if (to === open) return at
+  if (to === open) return open - EXTENSIONS_OPEN.length
   to = close(out, open, to)
-  out[to] = CLOSE
+  out.bytes[to] = CLOSE
   return to + 1
 }
 
-function putNonZero(out: Uint8Array, at: number, key: Uint8Array, value: number): number {
-  return value === 0 ? at : putUint(out, putBytes(out, at, key), value)
+function putNonZero(out: LineBuffer, at: number, key: Literal, value: number): number {
+  return value === 0 ? at : putUint(out, putLiteral(out, at, key), value)
 }
 
 /** Ends an object whose members start at `open` with a comma each. */
-function close(out: Uint8Array, open: number, at: number): number {
+function close(out: LineBuffer, open: number, at: number): number {
   const to = at === open ? at + 1 : at
-  out[open] = OPEN
-  out[to] = CLOSE
+  out.bytes[open] = OPEN
+  out.bytes[to] = CLOSE
   return to + 1
 }
