@@ -54,10 +54,11 @@ export function replyTest(values: readonly boolean[]): FlowPredicate {
   }
 }
 
+/** A record without IP header is not encrypted. */
 export function encryptedTest(values: readonly boolean[]): FlowPredicate {
   const wantsTrue = values.includes(true)
   const wantsFalse = values.includes(false)
-  return (view) => (view.isEncrypted ? wantsTrue : wantsFalse)
+  return (view) => (view.isEncrypted && view.ipVersion !== 0 ? wantsTrue : wantsFalse)
 }
 
 export function eventTypeTest(entries: readonly EventTypeEntry[]): FlowPredicate {
