@@ -1,5 +1,5 @@
-/** Records whose times are told apart: at a million records a second the last 33 ms, far beyond the race of CPUs. */
-const RECENT = 32_768
+/** Records whose times are told apart: at a million records a second the last 8 ms, far beyond the race of CPUs. */
+const RECENT = 8192
 const BUCKETS = RECENT * 2
 const EMPTY = 0
 
@@ -13,7 +13,7 @@ export interface RecordClockOptions {
  *
  * The offset between the two clocks is read again by refresh(), once a second, so a stepped wall clock is right within
  * a second. Times are 64-bit numbers in two halves: no BigInt per record. Two CPUs can write records in one
- * nanosecond; the later one to arrive is moved by 1 ns until it differs from all of the last 32,768 times.
+ * nanosecond; the later one to arrive is moved by 1 ns until it differs from all of the last 8,192 times.
  */
 export class RecordClock {
   /** Halves of the wall time that the last call of stamp() made, nanoseconds since 1970. */

@@ -16,6 +16,8 @@ export const MAX_NODES = 16_384
 /** A deleted pod keeps its addresses and interface so long: its last records come after it is gone. */
 export const GRACE_MS = 60_000
 
+const DIRECT_IFINDEX = 16_384
+
 const CONTROL_PLANE = ['node-role.kubernetes.io/control-plane', 'node-role.kubernetes.io/master']
 
 export interface EndpointTableOptions {
@@ -82,6 +84,8 @@ export class EndpointTable {
   readonly #services = new Map<string, { readonly facts: ServiceFacts; readonly ref: number }>()
   readonly #devices = new Map<number, Device>()
   readonly #deviceByIp = new Map<string, Device>()
+  /** Versions by ifindex: an array for small numbers, a map for what a long-lived node counts up to. */
+  readonly #directRefs = new Uint32Array(DIRECT_IFINDEX)
   readonly #deviceRefs = new Map<number, number>()
   readonly #cidrs = new CidrTable()
   #cidrVersions: { readonly ref: number; readonly labels: readonly string[] }[] = []
@@ -108,6 +112,7 @@ export class EndpointTable {
    * Endpoint behind an address.
    *
    * @param words four words as in a record, from `at` @param family 4 or 6
+   * @returns its reference in the bits of REF_MASK; SERVICE_FLAG when the address is a service's too
    * @param podLink true when it was seen on a pod's interface: link-local peers there are the node itself
    */
   lookup(words: Uint32Array, at: number, family: number, podLink: boolean): number {
@@ -121,7 +126,13 @@ export class EndpointTable {
 
   /** Endpoint behind one of the node's pod interfaces, 0 when it is none. */
   byInterface(ifindex: number): number {
-    return this.#deviceRefs.get(ifindex) ?? 0
+    return ifindex < DIRECT_IFINDEX ? this.#directRefs[ifindex]! : (this.#deviceRefs.get(ifindex) ?? 0)
+  }
+
+  #setDeviceRef(ifindex: number, ref: number): void {
+    if (ifindex < DIRECT_IFINDEX) this.#directRefs[ifindex] = ref
+    else if (ref === 0) this.#deviceRefs.delete(ifindex)
+    else this.#deviceRefs.set(ifindex, ref)
   }
 
   /** Name of an interface, also for a minute after it has gone. */
@@ -361,7 +372,7 @@ export class EndpointTable {
   #bind(device: Device, pod: Pod): void {
     if (device.ownRef !== 0) this.#retireBareDevice(device)
     device.pod = pod
-    this.#deviceRefs.set(device.info.ifindex, pod.endpoint.ref)
+    this.#setDeviceRef(device.info.ifindex, pod.endpoint.ref)
   }
 
   #placeBareDevice(device: Device): void {
@@ -374,7 +385,7 @@ export class EndpointTable {
       }).ref
     }
     device.pod = undefined
-    this.#deviceRefs.set(device.info.ifindex, device.ownRef)
+    this.#setDeviceRef(device.info.ifindex, device.ownRef)
     for (const ip of device.info.ips) this.addresses.claim(CLAIM.INTERFACE, ip, device.info.name, device.ownRef)
   }
 
@@ -389,7 +400,7 @@ export class EndpointTable {
     if (device.ownRef !== 0) this.#retireBareDevice(device)
     for (const ip of device.info.ips) if (this.#deviceByIp.get(ip) === device) this.#deviceByIp.delete(ip)
     this.#devices.delete(device.info.ifindex)
-    this.#deviceRefs.delete(device.info.ifindex)
+    this.#setDeviceRef(device.info.ifindex, 0)
   }
 
   #releaseAddress(pod: Pod, ip: string): void {

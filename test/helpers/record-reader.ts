@@ -83,8 +83,7 @@ export class MemoryReader implements RecordReader {
     v.setUint32(at + FLOW_EVENT.ifindex, spec.ifindex ?? 7, true)
     this.u8[at + FLOW_EVENT.verdict] = Verdict.FORWARDED
     this.u8[at + FLOW_EVENT.cause] = EventCause.NEW
-    this.u8[at + FLOW_EVENT.state] =
-      spec.state ?? FlowState.REPLY_KNOWN | FlowState.EGRESS | FlowState.FROM_POD
+    this.u8[at + FLOW_EVENT.state] = spec.state ?? FlowState.REPLY_KNOWN | FlowState.EGRESS | FlowState.FROM_POD
     v.setUint32(at + FLOW_EVENT.packets, spec.packets ?? 1, true)
     v.setUint32(at + FLOW_EVENT.bytes, spec.bytes ?? 74, true)
     this.u8.set(payload, at + FLOW_EVENT.SIZE)
