@@ -112,7 +112,7 @@ enum ledger_counter {
 	PACKETS_FRAGMENT_UNKNOWN = 11, /* later fragments whose first one was not met; in PACKETS_FLOW with port 0 */
 	PACKETS_VLAN = 12,          /* tagged packets; in PACKETS_FLOW too */
 	PACKETS_DROPPED = 13,       /* kfree_skb of an endpoint's packet */
-	PACKETS_DROPPED_UNPARSED = 14, /* of those: no record, the headers could not be read */
+	PACKETS_DROPPED_UNPARSED = 14, /* of those: headers malformed or not there; a record only where the addresses were read */
 	PACKETS_DROPPED_FOREIGN = 15,  /* kfree_skb of packets of nobody that is watched here */
 	PACKETS_RETRANSMITTED = 16,
 	PACKETS_REPORTED = 17,      /* packets carried out by submitted records */

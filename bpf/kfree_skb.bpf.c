@@ -151,7 +151,13 @@ int BPF_PROG(packet_dropped, struct sk_buff *skb, void *location, __u32 reason)
 	c.memory = skb->head + skb->network_header;
 	if (skb->network_header == 0xffff || parse_ip(&c, &p, skb->protocol, 0, length)) {
 		count(l, PACKETS_DROPPED_UNPARSED, 1);
-		return 0;
+		if (!p.ip_version)
+			return 0;
+		/* what is wrong with it may be why it was dropped: told with its addresses, without ports */
+		p.src_port = 0;
+		p.dst_port = 0;
+		p.l4_info = 0;
+		normalise(&p, 0, 0);
 	}
 	p.key.ifindex = d.ifindex;
 	offset = (__u64)location - kernel_base;

@@ -94,6 +94,8 @@ struct fragment_key {
 struct fragment_value {
 	__u16 src_port;
 	__u16 dst_port;
+	__u16 l4_info;           /* ICMP: type << 8 | code of the first fragment */
+	__u16 reserved;
 };
 
 /* What is known of one of the node's devices; written by the collector before it attaches. */

@@ -54,21 +54,28 @@ static __always_inline int report(struct sweep *s, struct flow_key *key, struct 
 	return 0;
 }
 
-static __always_inline void remove_flow(struct sweep *s, struct bpf_map *map, struct flow_key *key,
-					struct flow_entry *entry)
+/* @return 0 when a packet revived the flow before it could be removed */
+static __always_inline int remove_flow(struct sweep *s, struct bpf_map *map, struct flow_key *key,
+				       struct flow_entry *entry)
 {
-	if (__sync_val_compare_and_swap(&entry->phase, PHASE_DYING, PHASE_DEAD) != PHASE_DYING)
-		return;
-	if (report(s, key, entry, CAUSE_CLOSE) && (entry->unreported[0] | entry->unreported[1])) {
-		count(s->l, PACKETS_UNREPORTED,
-		      (entry->unreported[0] >> UNREPORTED_SHIFT) + (entry->unreported[1] >> UNREPORTED_SHIFT));
-		count(s->l, BYTES_UNREPORTED,
-		      (entry->unreported[0] & UNREPORTED_BYTES) + (entry->unreported[1] & UNREPORTED_BYTES));
+	if (entry->phase != PHASE_DEAD) {
+		if (__sync_val_compare_and_swap(&entry->phase, PHASE_DYING, PHASE_DEAD) != PHASE_DYING)
+			return 0;
+		report(s, key, entry, CAUSE_CLOSE);
+		/* ring full, nobody wants it, or more than a record can carry: it leaves as a loss, counted */
+		for (int dir = 0; dir < 2; dir++) {
+			__u64 rest = __sync_lock_test_and_set(&entry->unreported[dir], 0);
+
+			count(s->l, PACKETS_UNREPORTED, rest >> UNREPORTED_SHIFT);
+			count(s->l, BYTES_UNREPORTED, rest & UNREPORTED_BYTES);
+		}
 	}
+	/* refused only when the bucket is locked on this very CPU: the next sweep finds it dead and tries again */
 	if (!bpf_map_delete_elem(map, key)) {
 		count(s->l, FLOWS_REMOVED, 1);
 		s->removed++;
 	}
+	return 1;
 }
 
 static long sweep_flow(struct bpf_map *map, struct flow_key *key, struct flow_entry *entry, struct sweep *s)
@@ -78,10 +85,8 @@ static long sweep_flow(struct bpf_map *map, struct flow_key *key, struct flow_en
 	s->entries++;
 	if ((__s64)idle < 0)
 		idle = 0;
-	if (entry->phase == PHASE_DYING) {
-		remove_flow(s, map, key, entry);
+	if (entry->phase != PHASE_LIVE && remove_flow(s, map, key, entry))
 		return 0;
-	}
 	if (idle > idle_limit(s, key, entry)) {
 		__sync_val_compare_and_swap(&entry->phase, PHASE_LIVE, PHASE_DYING);
 	} else if (entry->unreported[0] | entry->unreported[1]) {

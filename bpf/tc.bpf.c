@@ -47,6 +47,10 @@ static __always_inline int opened_by_receiver(const struct packet *p, __u8 *gues
 {
 	__u8 protocol = p->key.protocol;
 
+	if (p->fragment == 2) {
+		*guessed = 1;
+		return 0;
+	}
 	if (protocol == IPPROTO_TCP) {
 		if ((p->l4_info & (TCP_SYN | TCP_ACK)) == TCP_SYN)
 			return 0;
@@ -224,6 +228,8 @@ static __always_inline void count_class(struct ledger *l, struct packet *p)
 		count_tc(l, PACKETS_FRAGMENT, 1);
 		if (p->fragment == 2)
 			count_tc(l, PACKETS_FRAGMENT_UNKNOWN, 1);
+		if (p->fragment_lost)
+			count_tc(l, FRAGMENT_TABLE_FULL, 1);
 	}
 	if (p->vlan)
 		count_tc(l, PACKETS_VLAN, 1);

@@ -68,9 +68,9 @@ static __always_inline void capture_l7(struct __sk_buff *skb, struct packet *p, 
 	struct scratch *s;
 	__u32 length, first;
 
-	if (!p->payload || p->payload >= skb->len)
+	if (!p->payload || p->payload >= p->end || p->end > skb->len)
 		return;
-	length = skb->len - p->payload;
+	length = p->end - p->payload;
 	if (entry->l7_kind == L7_HTTP) {
 		if (length < 16 || bpf_skb_load_bytes(skb, p->payload, &first, 4) || !starts_http(first))
 			return;

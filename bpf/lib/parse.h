@@ -22,15 +22,17 @@
 struct packet {
 	struct flow_key key;   /* normalised; ifindex left to the caller */
 	__u8 dir;              /* 0: the packet goes from a to b, 1: from b to a */
-	__u8 ip_version;
+	__u8 ip_version;       /* 4 or 6 once the addresses are known, also of a packet that is malformed behind them */
 	__u8 fragment;         /* 1 = any fragment, 2 = a later one whose ports are not known */
 	__u8 icmp_error;
+	__u8 fragment_lost;    /* a first fragment whose ports found no room in the table */
 	__u16 l4_info;
 	__u16 vlan;
 	__u16 src_port;
 	__u16 dst_port;
 	__u32 tcp_seq;
 	__u32 payload;         /* offset of the L4 payload from where the cursor starts, 0 = none looked for */
+	__u32 end;             /* offset behind the IP packet: what follows is the link's padding */
 	__u32 id;              /* fragment identification, while fragment is set */
 	__u8 src_ip[16] __attribute__((aligned(8)));
 	__u8 dst_ip[16] __attribute__((aligned(8)));
@@ -135,10 +137,10 @@ static __always_inline int parse_tcp(const struct cursor *c, struct packet *p, _
 	struct tcp_header h;
 	__u32 length;
 
-	if (read_at(c, at, &h, sizeof(h)))
+	if (at + 20 > p->end || read_at(c, at, &h, sizeof(h)))
 		return PACKETS_MALFORMED_L4;
 	length = (h.offset_ns >> 4) * 4;
-	if (length < 20)
+	if (length < 20 || at + length > p->end)
 		return PACKETS_MALFORMED_L4;
 	p->src_port = bpf_ntohs(h.src_port);
 	p->dst_port = bpf_ntohs(h.dst_port);
@@ -157,7 +159,7 @@ static __always_inline int parse_ports(const struct cursor *c, struct packet *p,
 		__be16 check;
 	} h;
 
-	if (read_at(c, at, &h, sizeof(h)))
+	if (at + header > p->end || read_at(c, at, &h, sizeof(h)))
 		return PACKETS_MALFORMED_L4;
 	p->src_port = bpf_ntohs(h.src_port);
 	p->dst_port = bpf_ntohs(h.dst_port);
@@ -174,7 +176,7 @@ static __always_inline int parse_sctp(const struct cursor *c, struct packet *p, 
 
 	if (parse_ports(c, p, at, 12))
 		return PACKETS_MALFORMED_L4;
-	if (read_at(c, at + 12, &chunk, 1))
+	if (at + 13 > p->end || read_at(c, at + 12, &chunk, 1))
 		return PACKETS_MALFORMED_L4;
 	p->l4_info = chunk;
 	return 0;
@@ -191,7 +193,7 @@ static __always_inline int parse_icmp(const struct cursor *c, struct packet *p, 
 		__be16 sequence;
 	} h;
 
-	if (read_at(c, at, &h, sizeof(h)))
+	if (at + sizeof(h) > p->end || read_at(c, at, &h, sizeof(h)))
 		return PACKETS_MALFORMED_L4;
 	p->l4_info = h.type << 8 | h.code;
 	if (p->key.protocol == IPPROTO_ICMP) {
@@ -243,15 +245,20 @@ static __always_inline void fragment_ports(struct packet *p, int first)
 	key.id = p->id;
 	key.protocol = p->key.protocol;
 	if (first) {
-		value.src_port = p->src_port;
-		value.dst_port = p->dst_port;
-		bpf_map_update_elem(&fragments, &key, &value, BPF_ANY);
+		/* as the key has them: an echo's identifier stands for both */
+		value.src_port = p->dir ? p->key.b_port : p->key.a_port;
+		value.dst_port = p->dir ? p->key.a_port : p->key.b_port;
+		if (p->key.protocol == IPPROTO_ICMP || p->key.protocol == IPPROTO_ICMPV6)
+			value.l4_info = p->l4_info;
+		if (bpf_map_update_elem(&fragments, &key, &value, BPF_ANY))
+			p->fragment_lost = 1;
 		return;
 	}
 	known = bpf_map_lookup_elem(&fragments, &key);
 	if (known) {
 		p->src_port = known->src_port;
 		p->dst_port = known->dst_port;
+		p->l4_info = known->l4_info;
 	} else {
 		p->fragment = 2;
 	}
@@ -269,13 +276,16 @@ static __always_inline int parse_ipv4(const struct cursor *c, struct packet *p, 
 		return PACKETS_MALFORMED_L3;
 	header = (h.version_ihl & 15) * 4;
 	total = bpf_ntohs(h.total_length);
-	/* total == 0 is a large offloaded packet (BIG TCP) */
-	if (h.version_ihl >> 4 != 4 || header < 20 || (total && (total < header || total > length)))
+	if (h.version_ihl >> 4 != 4)
 		return PACKETS_MALFORMED_L3;
 	p->ip_version = 4;
 	p->key.protocol = h.protocol;
 	mapped_address(p->src_ip, h.src);
 	mapped_address(p->dst_ip, h.dst);
+	/* total == 0 is a large offloaded packet (BIG TCP) */
+	if (header < 20 || (total && (total < header || total > length)))
+		return PACKETS_MALFORMED_L3;
+	p->end = at + (total ? total : length);
 	fragment = bpf_ntohs(h.fragment);
 	if (fragment & 0x3fff) {
 		p->fragment = 1;
@@ -308,12 +318,14 @@ static __always_inline int parse_ipv6(const struct cursor *c, struct packet *p, 
 		return PACKETS_MALFORMED_L3;
 	if (bpf_ntohl(h.version_class_flow) >> 28 != 6)
 		return PACKETS_MALFORMED_L3;
+	p->ip_version = 6;
+	p->key.protocol = h.next_header;
+	__builtin_memcpy(p->src_ip, h.src, 16);
+	__builtin_memcpy(p->dst_ip, h.dst, 16);
 	/* 0 = jumbogram or BIG TCP */
 	if (h.payload_length && bpf_ntohs(h.payload_length) + sizeof(h) > length)
 		return PACKETS_MALFORMED_L3;
-	p->ip_version = 6;
-	__builtin_memcpy(p->src_ip, h.src, 16);
-	__builtin_memcpy(p->dst_ip, h.dst, 16);
+	p->end = at + (h.payload_length ? bpf_ntohs(h.payload_length) + sizeof(h) : length);
 	next = h.next_header;
 	for (int i = 0; i <= IPV6_EXTENSIONS; i++) {
 		if (next != NEXT_HOP && next != NEXT_ROUTING && next != NEXT_DEST && next != NEXT_FRAGMENT &&
@@ -321,7 +333,7 @@ static __always_inline int parse_ipv6(const struct cursor *c, struct packet *p, 
 			break;
 		if (i == IPV6_EXTENSIONS || offset > HEADER_LIMIT)
 			return PACKETS_MALFORMED_EXT;
-		if (read_at(c, offset, &ext, sizeof(ext)))
+		if (offset + sizeof(ext) > p->end || read_at(c, offset, &ext, sizeof(ext)))
 			return PACKETS_MALFORMED_EXT;
 		if (next == NEXT_FRAGMENT) {
 			p->fragment = 1;
