@@ -80,7 +80,7 @@ static __always_inline void unknown_flow(struct flow_entry *entry, const struct 
 	__builtin_memset(entry, 0, sizeof(*entry));
 	entry->consumers = default_consumers;
 	entry->opener = p->dir ^ opened_by_receiver(p, &guessed);
-	entry->pod_dir = d->direction == 2 ? p->dir : !p->dir;
+	entry->pod_dir = p->key.pod_dir;
 	if (d->kind == ENDPOINT_POD)
 		entry->state = entry->opener == entry->pod_dir ? STATE_EGRESS : STATE_INGRESS;
 	if (guessed)
@@ -160,6 +160,7 @@ int BPF_PROG(packet_dropped, struct sk_buff *skb, void *location, __u32 reason)
 		normalise(&p, 0, 0);
 	}
 	p.key.ifindex = d.ifindex;
+	p.key.pod_dir = d.direction == 2 ? p.dir : !p.dir;
 	offset = (__u64)location - kernel_base;
 	entry = bpf_map_lookup_elem(&flows, &p.key);
 	if (entry) {

@@ -17,7 +17,12 @@ struct flow_key {
 	__u16 b_port;
 	__u32 ifindex;         /* node device; each endpoint's view of a flow is an entry of its own */
 	__u8 protocol;
-	__u8 reserved[3];
+	/*
+	 * Direction (0: a to b, 1: b to a) in which packets leave the endpoint. The same for a packet and its answer;
+	 * another one where the same five-tuple also travels the other way: multicast from ::, hairpins, forged sources.
+	 */
+	__u8 pod_dir;
+	__u8 reserved[2];
 };
 _Static_assert(sizeof(struct flow_key) == 44, "flow_key");
 
@@ -47,7 +52,7 @@ struct flow_entry {
 	__u8 closed;             /* bit 0/1: FIN from a/b; bit 2: RST */
 	__u8 l7_kind;            /* L7_DNS, L7_HTTP or 0 */
 	__u8 verdict;            /* last one reported */
-	__u8 pod_dir;            /* direction (0/1) in which packets leave the endpoint */
+	__u8 pod_dir;            /* flow_key.pod_dir */
 	__u64 first_seen_ns;     /* CLOCK_BOOTTIME */
 	__u32 rtt_us;
 	__u32 srtt_us;

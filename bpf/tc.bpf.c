@@ -87,7 +87,7 @@ static __always_inline struct flow_entry *make_flow(struct __sk_buff *skb, struc
 	entry->slot = slot;
 	entry->consumers = default_consumers;
 	entry->opener = p->dir ^ opened_by_receiver(p, &guessed);
-	entry->pod_dir = hook->outward ? p->dir : !p->dir;
+	entry->pod_dir = p->key.pod_dir;
 	if (guessed)
 		entry->state |= STATE_GUESSED;
 	if (hook->kind == ENDPOINT_POD)
@@ -258,6 +258,7 @@ static __always_inline int observe(struct __sk_buff *skb, const struct hook hook
 		return TCX_NEXT;
 	}
 	p.key.ifindex = skb->ifindex;
+	p.key.pod_dir = hook.outward ? p.dir : !p.dir;
 	if (p.fragment || p.vlan)
 		count_class(l, &p);
 

@@ -26,6 +26,7 @@ static __always_inline int tcp_key_of(const struct sock *sk, struct flow_key *ke
 	normalise(&p, BPF_CORE_READ(sk, __sk_common.skc_num), bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport)));
 	*key = p.key;
 	key->ifindex = *ifindex;
+	key->pod_dir = p.dir; /* the socket is the endpoint's */
 	*dir = p.dir;
 	return 0;
 }

@@ -74,7 +74,8 @@ export const FLOW_KEY = {
   bPort: 34,
   ifindex: 36,
   protocol: 40,
-  reserved: 41,
+  podDir: 41,
+  reserved: 42,
 } as const
 
 /** struct flow_entry: size and byte offset of each member. */

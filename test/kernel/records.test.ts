@@ -284,6 +284,22 @@ describeKernel('records of bpf/tc.bpf.c', () => {
     expect(ledgerGaps(k.ledger(), k.sweep())).toEqual(NO_GAPS)
   })
 
+  it('keep a five-tuple that travels both ways in the same order apart by where it goes', () => {
+    // Listener reports of IPv6 come from :: on either side of the wire.
+    const report = packet(out, ipv6({ src: '::', dst: 'ff02::16' }), icmpv6({ type: 143 }))
+    using k = new KernelPrograms({ programs: podPrograms, constants: { per_packet: 1 } })
+    k.run('pod_egress', report)
+    k.run('pod_ingress', report)
+    k.run('pod_egress', report)
+    const places = k.records().map((r) => [(r.state & FlowState.FROM_POD) !== 0, r.point, r.packets, r.replyPackets])
+    expect(places).toEqual([
+      [true, ObservationPoint.TO_STACK, 1, 0],
+      [false, ObservationPoint.TO_ENDPOINT, 1, 0],
+      [true, ObservationPoint.TO_STACK, 1, 0],
+    ])
+    expect(k.sweep().entries).toBe(2)
+  })
+
   it('count packets on the endpoint of their interface, malformed ones too', () => {
     using k = new KernelPrograms({ programs: podPrograms })
     k.watch(1, 7, 1)
