@@ -5,8 +5,9 @@ import { rpcError } from './rpc-error.ts'
 
 /** What the agent tells of itself; filled by the wiring, which knows every part. */
 export interface AgentInfo {
-  status(): GetStatusResponse
-  ledger(): GetLedgerResponse
+  status(): GetStatusResponse | Promise<GetStatusResponse>
+  /** May take a while: open flows are counted by a sweep of the kernel's table. */
+  ledger(): GetLedgerResponse | Promise<GetLedgerResponse>
 }
 
 /** sluice.v1.Agent */

@@ -11,17 +11,15 @@ import { writeL7 } from './flow-l7.ts'
 import { isMacSet, writeIp, writeMac, writeUuid } from './flow-text.ts'
 import { WireWriter } from './wire.ts'
 
-const PROTOCOL = { ICMP: 1, IGMP: 2, TCP: 6, UDP: 17, ICMPV6: 58, VRRP: 112, SCTP: 132 } as const
+const PROTOCOL = { ICMP: 1, TCP: 6, UDP: 17, ICMPV6: 58, SCTP: 132 } as const
 
-/** Field of flow.Layer4 by IP protocol, 0 where Hubble has none. */
+/** Field of flow.Layer4 by IP protocol, 0 for protocols of which the kernel's record says nothing. */
 const L4_MEMBER = new Uint8Array(256)
 L4_MEMBER[PROTOCOL.TCP] = 1
 L4_MEMBER[PROTOCOL.UDP] = 2
 L4_MEMBER[PROTOCOL.ICMP] = 3
 L4_MEMBER[PROTOCOL.ICMPV6] = 4
 L4_MEMBER[PROTOCOL.SCTP] = 5
-L4_MEMBER[PROTOCOL.VRRP] = 6
-L4_MEMBER[PROTOCOL.IGMP] = 7
 
 /** flow.SCTPChunkType by the chunk's type on the wire (RFC 9260, section 3.2). */
 const SCTP_CHUNK = new Uint8Array(256)
@@ -49,6 +47,7 @@ export interface FlowEncoderOptions {
 /**
  * Writes observer.GetFlowsResponse messages straight from flows of a history: numbers and addresses are converted
  * where they stand, everything that many flows share (endpoints, names, services) is copied from cached bytes.
+ * As in Hubble, L7 flows have no ethernet, interface, TCP flags and trace fields: they stand for a message.
  */
 export class FlowEncoder {
   readonly #context: FlowContext
@@ -105,7 +104,7 @@ export class FlowEncoder {
     if (view.isDrop) this.#drop(out, view)
     let start = out.at
     if (f.ethernet !== NONE) {
-      writeEthernet(out, view)
+      if (!view.isL7) writeEthernet(out, view)
       if (f.ethernet === PART) this.#project(out, start, FLOW_FIELD.ethernet)
     }
     start = out.at
@@ -191,9 +190,9 @@ export class FlowEncoder {
   #rest(out: WireWriter, view: FlowView): void {
     const f = this.#fields
     if (f.networkInterface !== NONE) {
-      const ifindex = view.ifindex
+      const ifindex = view.isL7 ? 0 : view.ifindex
       if (ifindex !== 0 || f.networkInterface === PART) {
-        out.raw(this.#fragments.interfaceOf(ifindex, this.#context.interfaceName(ifindex)))
+        out.raw(this.#fragments.interfaceOf(ifindex, ifindex === 0 ? '' : this.#context.interfaceName(ifindex)))
       }
     }
     out.raw(this.#fragments.constant)
@@ -305,10 +304,9 @@ function writeL4(out: WireWriter, view: FlowView): void {
   if (protocol === PROTOCOL.ICMP || protocol === PROTOCOL.ICMPV6) {
     out.uint(1, view.icmpType)
     out.uint(2, view.icmpCode)
-  } else if (member <= 5) {
+  } else {
     out.uint(1, view.srcPort)
     out.uint(2, view.dstPort)
-    // As in Hubble, L7 flows have no flags: they stand for a message, not for a segment.
     if (protocol === PROTOCOL.TCP && !view.isL7) writeTcpFlags(out, view.tcpFlags)
     if (protocol === PROTOCOL.SCTP && !view.isL7) out.uint(3, SCTP_CHUNK[view.sctpChunk & 0xff]!)
   }

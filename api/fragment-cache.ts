@@ -1,10 +1,13 @@
+/** Stands in slots that hold nothing: no thing of a caller, not even undefined, is equal to it. */
+const EMPTY = Symbol('empty')
+
 /**
  * Encoded bytes of things that many flows name: endpoints, name lists, interfaces. Direct-mapped: a slot holds the
  * thing last met with that number, and is used only for that very thing, so the cache is bounded, never stale, and
  * needs no clearing. Two things that share a slot evict each other.
  */
 export class FragmentCache<T> {
-  readonly #things: (T | undefined)[]
+  readonly #things: (T | typeof EMPTY)[]
   readonly #bytes: (Uint8Array | undefined)[]
   readonly #mask: number
   readonly #encode: (thing: T) => Uint8Array
@@ -13,7 +16,7 @@ export class FragmentCache<T> {
 
   /** @param slots a power of two */
   constructor(slots: number, encode: (thing: T) => Uint8Array) {
-    this.#things = new Array<T | undefined>(slots).fill(undefined)
+    this.#things = new Array<T | typeof EMPTY>(slots).fill(EMPTY)
     this.#bytes = new Array<Uint8Array | undefined>(slots).fill(undefined)
     this.#mask = slots - 1
     this.#encode = encode
