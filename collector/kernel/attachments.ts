@@ -7,6 +7,7 @@ import {
   detachClsact,
   ensureClsact,
   errnoOf,
+  queryClsact,
   removeEmptyClsact,
 } from '../../native/index.ts'
 import type { NodeNamespace } from './node-namespace.ts'
@@ -95,9 +96,13 @@ export class Attachments implements Disposable {
     }
   }
 
-  /** Whether both links of a device still stand; a tcx link loses its device when that goes. Always true for clsact. */
+  /** Whether our programs are on this very device, in both directions; a tcx link loses its device when that goes. */
   standing(ifindex: number): boolean {
-    if (this.#options.mode === 'clsact') return true
+    if (this.#options.mode === 'clsact') {
+      return this.#options.node.run(() =>
+        DIRECTIONS.every((direction) => queryClsact(ifindex, direction, this.#slot) !== 0),
+      )
+    }
     return DIRECTIONS.every((direction) => {
       const name = pinName(ifindex, direction)
       const held = this.#held.get(name)

@@ -14,8 +14,12 @@ export interface EndpointTotals {
   egressBytes: number
 }
 
+/** DropTotals.slot of what was counted for endpoints whose slots have been given to others since. */
+export const GONE = -1
+
 /** Packets that the kernel dropped of one endpoint, for one reason. */
 export interface DropTotals {
+  /** GONE, or index of the counters; a slot keeps its numbers after its device went, until another one gets it. */
   readonly slot: number
   /** As flow_event.drop_reason. */
   readonly reason: number
@@ -46,6 +50,10 @@ export class KernelCounters {
   readonly #dropKeys = new Uint8Array(BATCH * DROP_KEY.SIZE)
   readonly #dropValues: Uint8Array
   readonly #key = new Uint8Array(4)
+  /** What was in slots when they were cleared, so that the node's sums never go back. */
+  readonly #cleared = emptyTotals()
+  /** By reason << 2 | direction: bounded by the 16 bits of a reason. */
+  readonly #clearedDrops = new Map<number, { packets: number; bytes: number }>()
 
   constructor(maps: CounterMaps) {
     this.#maps = maps
@@ -91,17 +99,26 @@ export class KernelCounters {
       throw new RangeError(`There is no counter slot ${slot}: there are ${this.slots}`)
     }
     into.ingressPackets = into.ingressBytes = into.egressPackets = into.egressBytes = 0
-    for (let cpu = 0; cpu < possibleCpus(); cpu++) {
-      const at = (cpu * this.#maps.endpointCounters.valueStride) / 4
-      into.ingressPackets += u64(this.#endpointWords, at + ENDPOINT_COUNTERS.ingressPackets / 4)
-      into.ingressBytes += u64(this.#endpointWords, at + ENDPOINT_COUNTERS.ingressBytes / 4)
-      into.egressPackets += u64(this.#endpointWords, at + ENDPOINT_COUNTERS.egressPackets / 4)
-      into.egressBytes += u64(this.#endpointWords, at + ENDPOINT_COUNTERS.egressBytes / 4)
-    }
+    addEndpoint(this.#endpointWords, 0, this.#maps.endpointCounters.valueStride / 4, into)
     return into
   }
 
-  /** Visits every drop counter; reads 256 of them with one call to the kernel. */
+  /** Sum over all endpoints that are and have been since this agent started. */
+  total(): EndpointTotals {
+    const map = this.#maps.endpointCounters
+    const sum = { ...this.#cleared }
+    const keys = new Uint8Array(BATCH * 4)
+    const values = new Uint8Array(BATCH * map.valueBytes)
+    const words = new Uint32Array(values.buffer)
+    const cursor = map.cursor()
+    while (!cursor.done) {
+      const read = map.readBatch(cursor, keys, values)
+      for (let i = 0; i < read; i++) addEndpoint(words, (i * map.valueBytes) / 4, map.valueStride / 4, sum)
+    }
+    return sum
+  }
+
+  /** Visits every drop counter, then the sums of those GONE; reads 256 of them with one call to the kernel. */
   forEachDrop(visit: (drop: DropTotals) => void): void {
     const map = this.#maps.dropCounters
     const cursor: BatchCursor = map.cursor()
@@ -127,10 +144,13 @@ export class KernelCounters {
         })
       }
     }
+    for (const [key, sum] of this.#clearedDrops) visit({ slot: GONE, reason: key >> 2, direction: key & 3, ...sum })
   }
 
-  /** Makes a slot ready for another endpoint: counters zero, drop counters gone. */
+  /** Makes a slot ready for another endpoint: counters zero, drop counters gone; both stay in the node's sums. */
   clearSlot(slot: number): void {
+    this.endpoint(slot, scratchTotals)
+    for (const name of TOTALS) this.#cleared[name] += scratchTotals[name]
     new DataView(this.#key.buffer).setUint32(0, slot, true)
     this.#endpointValue.fill(0)
     this.#maps.endpointCounters.update(this.#key, this.#endpointValue)
@@ -145,7 +165,21 @@ export class KernelCounters {
       view.setUint16(DROP_KEY.reason, drop.reason, true)
       view.setUint8(DROP_KEY.direction, drop.direction)
       this.#maps.dropCounters.delete(key)
+      const sum = this.#clearedDrops.get((drop.reason << 2) | drop.direction) ?? { packets: 0, bytes: 0 }
+      sum.packets += drop.packets
+      sum.bytes += drop.bytes
+      this.#clearedDrops.set((drop.reason << 2) | drop.direction, sum)
     }
+  }
+}
+
+const TOTALS = ['ingressPackets', 'ingressBytes', 'egressPackets', 'egressBytes'] as const
+const scratchTotals = emptyTotals()
+
+/** Adds up what the CPUs have of one slot. @param at, stride in words */
+function addEndpoint(words: Uint32Array, at: number, stride: number, into: EndpointTotals): void {
+  for (let cpu = 0, here = at; cpu < possibleCpus(); cpu++, here += stride) {
+    for (const name of TOTALS) into[name] += u64(words, here + ENDPOINT_COUNTERS[name] / 4)
   }
 }
 

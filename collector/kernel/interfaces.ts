@@ -1,0 +1,337 @@
+import { errorText } from '../../base/errors.ts'
+import { Listeners } from '../../base/lifetime.ts'
+import { LogLimiter } from '../../base/logger.ts'
+import { EndpointKind } from '../../model/layouts.gen.ts'
+import { defaultRouteDevices, errnoOf, LinkFlag, type LinkInfo, listLinks, watchLinks } from '../../native/index.ts'
+import type { HookKind } from './attachments.ts'
+import type { EndpointTotals } from './counters.ts'
+import { EndpointMaps } from './endpoint-maps.ts'
+import type { KernelDatapath } from './loader.ts'
+import { addressesOf, findNetns, inspectPod, macText, NETNS_DIRECTORIES } from './pod-namespace.ts'
+import { SlotTable } from './slots.ts'
+
+/** After a device left, others may have become what they were not: a veth's peer moved to another namespace. */
+const RELIST_MS = 50
+/** For what no link event tells: a new default route, a device that could not be attached. */
+const CHECK_MS = 10_000
+/** When a pod's side is looked at again while it has no address, or was not found: runtimes set it up step by step. */
+const INSPECT_AGAIN_MS: readonly number[] = [50, 200, 1000, 5000, 30_000]
+
+/** A device that is watched. */
+export interface WatchedInterface {
+  readonly ifindex: number
+  readonly name: string
+  readonly kind: 'pod' | 'uplink'
+  /** Index of its counters; 0 = it shares them with others that found no slot. */
+  readonly slot: number
+  /** Of the pod; of the device itself for an uplink. Empty while not known. */
+  readonly ips: readonly string[]
+  readonly mac: string
+  /** Of the pod's namespace; 0 while not known, and for an uplink. */
+  readonly netnsCookie: bigint
+  /** Name of the pod's own side, `eth0`; empty while not known. */
+  readonly podInterface: string
+}
+
+export type InterfaceEvent =
+  | { readonly kind: 'added' | 'changed'; readonly interface: WatchedInterface }
+  /** With the last state of its counters. */
+  | { readonly kind: 'removed'; readonly interface: WatchedInterface; readonly totals: EndpointTotals }
+
+export interface InterfacesOptions {
+  /** Names of the devices towards other nodes; `auto` = those with a default route. */
+  readonly uplinks: 'auto' | readonly string[]
+  readonly netnsDirectories?: readonly string[]
+}
+
+/** Since start. */
+export interface InterfaceCounts {
+  added: number
+  removed: number
+  /** Could not be attached; tried again every 10 s. */
+  attachFailures: number
+  /** More devices than the map `endpoints` holds: not watched. */
+  unwatched: number
+  /** Times that link events were lost and all devices were listed again. */
+  overruns: number
+  /** Pods whose namespace could not be found or entered. */
+  uninspected: number
+}
+
+interface Entry {
+  shown: WatchedInterface
+  link: LinkInfo
+  inspections: number
+  timer: NodeJS.Timeout | undefined
+}
+
+/**
+ * Follows the node's devices, attaches the programs to each pod's host side and to the uplinks, and keeps the maps that
+ * the programs ask. Single source of truth for which ifindex is whose slot.
+ */
+export class Interfaces implements Disposable {
+  readonly counts: InterfaceCounts = {
+    added: 0,
+    removed: 0,
+    attachFailures: 0,
+    unwatched: 0,
+    overruns: 0,
+    uninspected: 0,
+  }
+  readonly #datapath: KernelDatapath
+  readonly #options: InterfacesOptions
+  readonly #maps: EndpointMaps
+  readonly #slots: SlotTable
+  readonly #entries = new Map<number, Entry>()
+  readonly #listeners = new Listeners<InterfaceEvent>()
+  readonly #limiter = new LogLimiter()
+  #watch: Disposable | undefined
+  #check: NodeJS.Timeout | undefined
+  #relist: NodeJS.Timeout | undefined
+  #defaults: ReadonlySet<number> = new Set()
+  /** Slots by ifindex, as a former agent left them. */
+  #inherited = new Map<number, number>()
+
+  constructor(datapath: KernelDatapath, options: InterfacesOptions) {
+    this.#datapath = datapath
+    this.#options = options
+    this.#maps = new EndpointMaps(datapath.map('endpoints'), datapath.map('netns'))
+    this.#slots = new SlotTable(datapath.counters.slots)
+  }
+
+  get sharingSlotZero(): number {
+    return this.#slots.exhausted
+  }
+
+  list(): WatchedInterface[] {
+    return [...this.#entries.values()].map((entry) => entry.shown)
+  }
+
+  get(ifindex: number): WatchedInterface | undefined {
+    return this.#entries.get(ifindex)?.shown
+  }
+
+  onEvent(listener: (event: InterfaceEvent) => void): Disposable {
+    return this.#listeners.add(listener)
+  }
+
+  /** Attaches what is there, and from then on what comes. Listeners should be added before. */
+  start(): void {
+    this.#inherited = this.#maps.inherited()
+    if (this.#inherited.size > 0 || this.#datapath.report.reused.includes('endpoint_counters')) this.#slots.soilAll()
+    // Watching first: what changes while the list is read comes again as an event.
+    this.#watch = this.#datapath.node.run(() => watchLinks((change) => this.#onChange(change)))
+    this.#list()
+    this.#maps.sweep((ifindex) => this.#entries.has(ifindex))
+    this.#inherited.clear()
+    this.#datapath.finishTakeover(new Set(this.#entries.keys()))
+    this.#check = setInterval(() => this.#list(), CHECK_MS).unref()
+  }
+
+  /** Stops following; the programs stay attached. */
+  [Symbol.dispose](): void {
+    this.#watch?.[Symbol.dispose]()
+    clearInterval(this.#check)
+    clearTimeout(this.#relist)
+    for (const entry of this.#entries.values()) clearTimeout(entry.timer)
+    this.#entries.clear()
+  }
+
+  #onChange(change: readonly LinkInfo[] | 'overrun'): void {
+    if (change === 'overrun') {
+      this.counts.overruns++
+      this.#list()
+      return
+    }
+    const fresh: Entry[] = []
+    for (const link of change) {
+      if (link.event === 'present') this.#present(link, fresh)
+      else if (this.#entries.has(link.ifindex)) this.#remove(link.ifindex, false)
+      else if (link.kind === 'veth') this.#listSoon()
+    }
+    this.#welcome(fresh)
+  }
+
+  #listSoon(): void {
+    this.#relist ??= setTimeout(() => {
+      this.#relist = undefined
+      this.#list()
+    }, RELIST_MS).unref()
+  }
+
+  /** Makes what is watched what is there. */
+  #list(): void {
+    const fresh: Entry[] = []
+    try {
+      const [links, defaults] = this.#datapath.node.run(() => [listLinks(), defaultRouteDevices()] as const)
+      this.#defaults = new Set(defaults)
+      const present = new Set(links.map((link) => link.ifindex))
+      for (const ifindex of [...this.#entries.keys()]) if (!present.has(ifindex)) this.#remove(ifindex, false)
+      for (const link of links) this.#present(link, fresh)
+    } catch (error) {
+      this.#warn('list', error, {}, 'cannot list the devices')
+    }
+    this.#welcome(fresh)
+  }
+
+  #present(link: LinkInfo, fresh: Entry[]): void {
+    const kind = this.#kindOf(link)
+    const known = this.#entries.get(link.ifindex)
+    if (known && kind !== undefined && kind === known.shown.kind && this.#isSame(known, link)) {
+      const renamed = known.link.name !== link.name
+      known.link = link
+      if (renamed) this.#show(known, { name: link.name })
+      return
+    }
+    // A veth whose peer is being taken down tells no peer any more; it stays what it was until it goes.
+    if (known && kind === undefined && this.#isSame(known, link)) return
+    if (known) this.#remove(link.ifindex, true)
+    if (kind !== undefined) this.#add(link, kind, fresh)
+  }
+
+  #kindOf(link: LinkInfo): 'pod' | 'uplink' | undefined {
+    if ((link.flags & LinkFlag.LOOPBACK) !== 0) return undefined
+    if (this.#isUplink(link)) return 'uplink'
+    return link.kind === 'veth' && link.linkNetnsId >= 0 ? 'pod' : undefined
+  }
+
+  /** A default route that goes away for a moment makes no pod of a veth that was an uplink. */
+  #isUplink(link: LinkInfo): boolean {
+    const { uplinks } = this.#options
+    if (uplinks !== 'auto') return uplinks.includes(link.name)
+    return this.#defaults.has(link.ifindex) || this.#entries.get(link.ifindex)?.shown.kind === 'uplink'
+  }
+
+  /** An ifindex may come again as another device; its address is then another one, and our links have lost theirs. */
+  #isSame(known: Entry, link: LinkInfo): boolean {
+    return macText(known.link.mac) === macText(link.mac) || this.#datapath.attachments.standing(link.ifindex)
+  }
+
+  #add(link: LinkInfo, kind: 'pod' | 'uplink', fresh: Entry[]): void {
+    const { ifindex } = link
+    const slot = this.#slotFor(ifindex)
+    try {
+      // The programs ask this map for every new flow: it comes before them.
+      this.#maps.set(ifindex, slot, kind === 'pod' ? EndpointKind.POD : EndpointKind.UPLINK)
+    } catch (error) {
+      this.counts.unwatched++
+      this.#slots.release(slot)
+      this.#warn('unwatched', error, { interface: link.name }, 'cannot watch a device: too many of them')
+      return
+    }
+    try {
+      this.#datapath.attachments.attach(ifindex, hookOf(link, kind))
+    } catch (error) {
+      this.#maps.remove(ifindex)
+      this.#datapath.attachments.detach(ifindex)
+      this.#slots.release(slot)
+      if (errnoOf(error) === 'ENODEV') return // gone already; so will be the next event
+      this.counts.attachFailures++
+      this.#warn('attach', error, { interface: link.name }, 'cannot attach to a device')
+      return
+    }
+    const shown: WatchedInterface = {
+      ifindex,
+      name: link.name,
+      kind,
+      slot,
+      ips: kind === 'uplink' ? this.#datapath.node.run(() => addressesOf(ifindex)) : [],
+      mac: kind === 'uplink' ? macText(link.mac) : '',
+      netnsCookie: 0n,
+      podInterface: '',
+    }
+    const entry: Entry = { shown, link, inspections: 0, timer: undefined }
+    this.#entries.set(ifindex, entry)
+    fresh.push(entry)
+  }
+
+  /** The slot that a former agent gave this very device, or a new one with its counters at zero. */
+  #slotFor(ifindex: number): number {
+    const inherited = this.#inherited.get(ifindex)
+    if (inherited !== undefined && this.#datapath.attachments.standing(ifindex) && this.#slots.claim(inherited)) {
+      return inherited
+    }
+    const { slot, fresh } = this.#slots.allocate()
+    if (!fresh) this.#datapath.counters.clearSlot(slot)
+    return slot
+  }
+
+  /** Looks into the new pods, with one search for all of them, and announces everything. */
+  #welcome(fresh: readonly Entry[]): void {
+    this.#inspect(fresh.filter((entry) => entry.shown.kind === 'pod'))
+    for (const entry of fresh) {
+      if (this.#entries.get(entry.shown.ifindex) !== entry) continue
+      this.counts.added++
+      this.#listeners.emit({ kind: 'added', interface: entry.shown })
+    }
+  }
+
+  #inspect(entries: readonly Entry[]): void {
+    if (entries.length === 0) return
+    const { netnsDirectories = NETNS_DIRECTORIES } = this.#options
+    const wanted = new Set(entries.map((entry) => entry.link.linkNetnsId))
+    const namespaces = findNetns(wanted, this.#datapath.node, netnsDirectories)
+    for (const entry of entries) {
+      const netns = namespaces.get(entry.link.linkNetnsId)
+      try {
+        const facts = netns && inspectPod(netns, entry.link.iflink)
+        if (facts) {
+          this.#maps.setNetns(facts.netnsCookie, entry.shown.ifindex, (ifindex) => this.#entries.has(ifindex))
+          const { netnsCookie, mac, ips, name: podInterface } = facts
+          entry.shown = { ...entry.shown, netnsCookie, mac, ips, podInterface }
+        }
+      } catch (error) {
+        this.#warn('inspect', error, { interface: entry.link.name }, 'cannot look into the namespace of a pod')
+      }
+      if (entry.shown.ips.length === 0) this.#inspectLater(entry)
+    }
+    for (const netns of namespaces.values()) netns[Symbol.dispose]()
+  }
+
+  #inspectLater(entry: Entry): void {
+    const delay = INSPECT_AGAIN_MS[entry.inspections++]
+    if (delay === undefined) {
+      if (entry.shown.netnsCookie === 0n) this.counts.uninspected++
+      return
+    }
+    entry.timer = setTimeout(() => {
+      const before = entry.shown
+      this.#inspect([entry])
+      if (entry.shown !== before) this.#listeners.emit({ kind: 'changed', interface: entry.shown })
+    }, delay).unref()
+  }
+
+  #show(entry: Entry, change: Partial<WatchedInterface>): void {
+    entry.shown = { ...entry.shown, ...change }
+    this.#listeners.emit({ kind: 'changed', interface: entry.shown })
+  }
+
+  /** @param attached whether the device is still there with our programs on it */
+  #remove(ifindex: number, attached: boolean): void {
+    const entry = this.#entries.get(ifindex)
+    if (!entry) return
+    this.#entries.delete(ifindex)
+    clearTimeout(entry.timer)
+    const { slot, netnsCookie } = entry.shown
+    const totals = this.#datapath.counters.endpoint(slot)
+    if (attached) this.#datapath.attachments.detach(ifindex)
+    else this.#datapath.attachments.forget(ifindex)
+    this.#maps.remove(ifindex)
+    if (netnsCookie !== 0n) this.#maps.removeNetns(netnsCookie, ifindex)
+    this.#slots.release(slot)
+    this.counts.removed++
+    this.#listeners.emit({ kind: 'removed', interface: entry.shown, totals })
+  }
+
+  #warn(key: string, error: unknown, fields: object, message: string): void {
+    this.#limiter.run(key, (held) =>
+      this.#datapath.options.logger.warn({ ...fields, error: errorText(error), held }, message),
+    )
+  }
+}
+
+/** A device without a link address has no link header: tun, WireGuard, IP tunnels. */
+function hookOf(link: LinkInfo, kind: 'pod' | 'uplink'): HookKind {
+  if (kind === 'pod') return 'pod'
+  return link.mac.length === 0 ? 'uplink-l3' : 'uplink'
+}
