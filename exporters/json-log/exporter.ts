@@ -1,0 +1,267 @@
+import { errorText, SluiceError } from '../../base/errors.ts'
+import { type Logger, LogLimiter, silentLogger } from '../../base/logger.ts'
+import type { Exporter, FlowStore, TelemetrySink, TelemetrySource } from '../../model/contracts.ts'
+import type { FlowView } from '../../model/flow-view.ts'
+import { StageLedger } from '../../model/ledger.ts'
+import { BackupKeeper } from './backup-keeper.ts'
+import { Chunk, type ChunkSource } from './chunk.ts'
+import type { ResolvedJsonLogOptions } from './config.ts'
+import { FlowEncoder } from './encode.ts'
+import type { Emitter } from './flow-fragments.ts'
+import { type FileEvent, LogFile, LogWriteError } from './log-file.ts'
+import { LostLines } from './lost-lines.ts'
+import { Pause } from './pause.ts'
+import { JsonLogTelemetry } from './telemetry.ts'
+
+export interface JsonLogDependencies {
+  readonly logger?: Logger
+  /** false leaves a flow out of the log: allow and deny lists, compiled. */
+  readonly keep?: (view: FlowView) => boolean
+  /** flow.proto Emitter of each line. */
+  readonly emitter?: Emitter
+}
+
+/** Errors of open() that no waiting will mend: the path is not one of a file. */
+const HOPELESS = new Set(['EISDIR', 'ENOTDIR', 'ENAMETOOLONG', 'ELOOP', 'EINVAL'])
+
+/**
+ * Writes flows to a file as JSON lines.
+ *
+ * The history is the queue. accept() only notes how far it goes; a pump encodes the next chunk while the file takes
+ * the one before, in turn in two buffers, as fast as the disk allows. What a slow or broken disk does not take in
+ * time is overwritten in the history, and counted here as lost with the reason.
+ *
+ *   flows    first ......... confirmed ..... next ............ end
+ *            forgotten       in the file     in a buffer       waiting in the history
+ */
+export class JsonLogExporter implements Exporter, TelemetrySource {
+  readonly name = 'json-log'
+  readonly ledger = new StageLedger('json-log')
+  readonly #options: ResolvedJsonLogOptions
+  readonly #keep: ((view: FlowView) => boolean) | undefined
+  readonly #encoder: FlowEncoder
+  readonly #file: LogFile
+  readonly #keeper: BackupKeeper
+  readonly #lost = new LostLines()
+  readonly #telemetry: JsonLogTelemetry
+  readonly #wake = new Pause()
+  readonly #stop = new AbortController()
+  #source: ChunkSource | undefined
+  #confirmed = 0
+  #next = 0
+  #end = 0
+  /** Chunks encoded and not yet in the file. */
+  #inFlight = 0
+  #pump: Promise<void> | undefined
+  #lostLine: Disposable | undefined
+  readonly #flushes = new Set<{ readonly target: number; readonly done: () => void }>()
+
+  constructor(options: ResolvedJsonLogOptions, dependencies: JsonLogDependencies = {}) {
+    const logger = (dependencies.logger ?? silentLogger).child({ exporter: 'json-log' })
+    this.#options = options
+    this.#keep = dependencies.keep
+    this.#encoder = new FlowEncoder({ fieldMask: options.fieldMask, emitter: dependencies.emitter })
+    this.#telemetry = new JsonLogTelemetry(options.path, logger, new LogLimiter())
+    this.#file = new LogFile({ ...options, onEvent: (event) => this.#onFileEvent(event) })
+    this.#keeper = new BackupKeeper(this.#file.backups, {
+      maxBackups: options.maxBackups,
+      compress: options.compress,
+      onError: (task, error) => this.#telemetry.keeperFailed(task, error),
+    })
+  }
+
+  /**
+   * Opens the file, repairs its end and begins to write. A directory that cannot be written to now is tried again for
+   * as long as the exporter lives.
+   *
+   * @throws SluiceError SLUICE_EXPORTER_START when the path can never be a file
+   */
+  async start(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted()
+    try {
+      await this.#file.open()
+      this.#keeper.ask()
+    } catch (error) {
+      const { code = '' } = error as NodeJS.ErrnoException
+      if (HOPELESS.has(code) || !(error instanceof Error && 'code' in error)) {
+        const text = `Cannot open log "${this.#options.path}": ${errorText(error)}, want the path of a file`
+        throw new SluiceError('SLUICE_EXPORTER_START', text, { cause: error })
+      }
+      this.#telemetry.openFailed(error)
+    }
+    this.#pump = this.#run()
+  }
+
+  accept(store: FlowStore, first: number, end: number): void {
+    if (this.#source?.store !== store) this.#bind(store, first)
+    this.ledger.accepted += end - this.#end
+    this.#end = end
+    this.#skipOverwritten(store)
+    this.ledger.waiting = this.#waiting()
+    this.#wake.end()
+  }
+
+  /**
+   * Flows below are in the file, or lost and counted. When the disk is more than maxHeldFlows behind, the kernel's ring
+   * is released for the other consumers' sake: those flows still wait in the history and are still written, only a
+   * kill of the agent in that state would lose them.
+   */
+  get settled(): number {
+    return Math.max(this.#confirmed, this.#end - this.#options.maxHeldFlows)
+  }
+
+  async flush(deadlineMs: number): Promise<void> {
+    const target = this.#end
+    if (this.#confirmed >= target && this.#lost.isEmpty) return
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(() => flush.done(), deadlineMs)
+      const flush = {
+        target,
+        done: () => {
+          clearTimeout(timer)
+          this.#flushes.delete(flush)
+          resolve()
+        },
+      }
+      this.#flushes.add(flush)
+      this.#wake.end()
+    })
+  }
+
+  /** Stops after the chunk being written. What waits stays counted as waiting: the ring still has it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort()
+    this.#wake.end()
+    this.#lostLine?.[Symbol.dispose]()
+    await this.#pump
+    await this.#keeper.close()
+    await this.#file.close()
+    for (const flush of this.#flushes) flush.done()
+  }
+
+  collect(sink: TelemetrySink): void {
+    this.#telemetry.collect(sink, {
+      fileBytes: this.#file.size,
+      isOpen: this.#file.isOpen,
+      backups: this.#keeper.count,
+      compressed: this.#keeper.compressed,
+      waitingFlows: this.ledger.waiting,
+      releasedFlows: this.settled - this.#confirmed,
+      cacheMisses: this.#encoder.misses,
+      cacheBytes: this.#encoder.cachedBytes,
+    })
+  }
+
+  /** Resolves when rotated files are as they should be; for tests. */
+  async backupsSettled(): Promise<void> {
+    await this.#keeper.idle()
+  }
+
+  #bind(store: FlowStore, first: number): void {
+    if (this.#source !== undefined) throw new Error('json-log was given flows of two histories')
+    const view = store.createView()
+    this.#source = { store, view, encoder: this.#encoder, keep: this.#keep, lost: this.#lost }
+    this.#confirmed = first
+    this.#next = first
+    this.#end = first
+    this.#lostLine = store.onLost((lost) => {
+      this.#lost.add(lost)
+      this.#wake.end()
+    })
+  }
+
+  #waiting(): number {
+    return this.ledger.accepted - this.ledger.delivered - this.ledger.filtered - this.ledger.lost
+  }
+
+  /** Counts flows that the history no longer has: nobody but the disk was too slow for them. */
+  #skipOverwritten(store: FlowStore): void {
+    const overwritten = store.first - this.#next
+    if (overwritten <= 0) return
+    this.ledger.lose(this.#telemetry.failure ?? 'history_overrun', overwritten)
+    this.#telemetry.overran(overwritten)
+    this.#lost.addOverrun(overwritten, Date.now())
+    this.#next = store.first
+  }
+
+  /** Encodes and writes in turn until stopped. */
+  async #run(): Promise<void> {
+    const chunks = [new Chunk(this.#options.chunkBytes), new Chunk(this.#options.chunkBytes)] as const
+    let written: Promise<void> = Promise.resolve()
+    for (let turn = 0; !this.#stop.signal.aborted; turn ^= 1) {
+      const source = this.#source
+      if (source === undefined || (this.#next === this.#end && this.#lost.isEmpty)) {
+        await this.#wake.wait()
+        continue
+      }
+      this.#skipOverwritten(source.store)
+      const chunk = chunks[turn]!
+      chunk.fill(source, this.#next, this.#end)
+      this.#next = chunk.end
+      this.#inFlight++
+      await written
+      // A chunk of nothing but left-out flows is settled without a write; the pause lets others run in between.
+      written = chunk.length === 0 ? nextTurn().then(() => this.#settle(chunk)) : this.#deliver(chunk)
+    }
+    await written
+  }
+
+  /** Writes a chunk, again and again until the file has it or the exporter is stopped. */
+  async #deliver(chunk: Chunk): Promise<void> {
+    let waitMs = this.#options.retryMinMs
+    for (;;) {
+      try {
+        await this.#file.write(chunk.bytes)
+        break
+      } catch (error) {
+        if (!(error instanceof LogWriteError)) throw error
+        this.#telemetry.writeFailed(error, waitMs)
+        if (!(await this.#sleep(waitMs))) return
+        waitMs = Math.min(waitMs * 2, this.#options.retryMaxMs)
+      }
+    }
+    this.#telemetry.wrote(chunk.lines, chunk.length)
+    this.#settle(chunk)
+  }
+
+  #settle(chunk: Chunk): void {
+    this.ledger.delivered += chunk.flows
+    this.ledger.filtered += chunk.filtered
+    if (chunk.tooLong > 0) {
+      this.ledger.lose('line_too_long', chunk.tooLong)
+      this.#telemetry.tooLong(chunk.tooLong)
+    }
+    this.ledger.waiting = this.#waiting()
+    this.#inFlight--
+    this.#confirmed = this.#inFlight === 0 ? this.#next : chunk.end
+    for (const flush of this.#flushes) {
+      if (this.#confirmed >= flush.target && this.#inFlight === 0 && this.#lost.isEmpty) flush.done()
+    }
+  }
+
+  /** @returns false when the exporter was stopped meanwhile */
+  #sleep(ms: number): Promise<boolean> {
+    const { signal } = this.#stop
+    if (signal.aborted) return Promise.resolve(false)
+    return new Promise((resolve) => {
+      const stop = () => {
+        clearTimeout(timer)
+        resolve(false)
+      }
+      const timer = setTimeout(() => {
+        signal.removeEventListener('abort', stop)
+        resolve(true)
+      }, ms)
+      signal.addEventListener('abort', stop, { once: true })
+    })
+  }
+
+  #onFileEvent(event: FileEvent): void {
+    this.#telemetry.file(event)
+    if (event.kind === 'rotated') this.#keeper.ask()
+  }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}

@@ -1,0 +1,25 @@
+/** A wait for one waiter that others end. Ended while nobody waits, the next wait ends at once. */
+export class Pause {
+  #resolve: (() => void) | undefined
+  #isEnded = false
+
+  wait(): Promise<void> {
+    if (this.#isEnded) {
+      this.#isEnded = false
+      return Promise.resolve()
+    }
+    return new Promise((resolve) => {
+      this.#resolve = resolve
+    })
+  }
+
+  end(): void {
+    const resolve = this.#resolve
+    if (resolve === undefined) {
+      this.#isEnded = true
+      return
+    }
+    this.#resolve = undefined
+    resolve()
+  }
+}
