@@ -107,8 +107,7 @@ const TCP_NOT_INVALID: ReadonlySet<string> = new Set([
 
 /** flow.proto DropReason of a kernel reason's name, without its prefix; 0 when none is near. */
 export function hubbleReasonOf(name: string): number {
-  const known = HUBBLE_REASONS[name]
-  if (known !== undefined) return known
+  if (Object.hasOwn(HUBBLE_REASONS, name)) return HUBBLE_REASONS[name]!
   if (INVALID_PACKET_REASONS.has(name)) return INVALID_PACKET
   return name.startsWith('TCP_') && !TCP_NOT_INVALID.has(name) ? INVALID_PACKET : 0
 }
