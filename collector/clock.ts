@@ -62,8 +62,8 @@ export class RecordClock {
     let low = wallLow
     let high = wallHigh
     let bucket = bucketOf(low, high)
+    if (this.#seen(bucket, low, high)) this.moved++
     while (this.#seen(bucket, low, high)) {
-      this.moved++
       low = (low + 1) >>> 0
       if (low === 0) high = (high + 1) >>> 0
       bucket = bucketOf(low, high)
