@@ -22,7 +22,7 @@ export interface JsonLogDependencies {
 }
 
 /** Errors of open() that no waiting will mend: the path is not one of a file. */
-const HOPELESS = new Set(['EISDIR', 'ENOTDIR', 'ENAMETOOLONG', 'ELOOP', 'EINVAL'])
+const HOPELESS = new Set(['EISDIR', 'ENOTDIR', 'EEXIST', 'ENAMETOOLONG', 'ELOOP', 'EINVAL'])
 
 /**
  * Writes flows to a file as JSON lines.
@@ -188,14 +188,17 @@ export class JsonLogExporter implements Exporter, TelemetrySource {
   async #run(): Promise<void> {
     const chunks = [new Chunk(this.#options.chunkBytes), new Chunk(this.#options.chunkBytes)] as const
     let written: Promise<void> = Promise.resolve()
-    for (let turn = 0; !this.#stop.signal.aborted; turn ^= 1) {
+    let turn = 0
+    while (!this.#stop.signal.aborted) {
       const source = this.#source
       if (source === undefined || (this.#next === this.#end && this.#lost.isEmpty)) {
         await this.#wake.wait()
         continue
       }
       this.#skipOverwritten(source.store)
+      // At most the other one is on its way: the one before it was awaited when that one was sent.
       const chunk = chunks[turn]!
+      turn ^= 1
       chunk.fill(source, this.#next, this.#end)
       this.#next = chunk.end
       this.#inFlight++
