@@ -1,5 +1,5 @@
 import { LedgerCounter } from '../model/layouts.gen.ts'
-import type { LedgerLine, StageLedger } from '../model/ledger.ts'
+import type { LedgerLine } from '../model/ledger.ts'
 
 /** Sums over CPUs of the kernel's ledger, index = LedgerCounter. */
 export type LedgerCounts = ArrayLike<number>
@@ -16,9 +16,9 @@ export interface KernelReading {
   readonly before: LedgerCounts
   readonly open: OpenFlows
   readonly after: LedgerCounts
-  /** Records that the collector has taken from the ring, over all lives of the ring. */
+  /** Records taken from the ring: by this agent, and by former ones as far as the ring outlived them. */
   readonly recordsRead: number
-  /** Records committed to the ring and not read yet. */
+  /** Records in the ring that are not read yet. */
   readonly recordsWaiting: number
 }
 
@@ -84,6 +84,12 @@ const SUMS: readonly Sum[] = [
     right: ['EVENTS_SUBMITTED', 'EVENTS_RING_FULL', 'EVENTS_FILTERED', 'EVENTS_L7_LIMITED'],
   },
   {
+    text: 'events submitted = read + in the ring',
+    left: ['EVENTS_SUBMITTED'],
+    right: [],
+    held: (reading) => reading.recordsRead + reading.recordsWaiting,
+  },
+  {
     text: 'flows made = removed + in the table',
     left: ['FLOWS_CREATED'],
     right: ['FLOWS_REMOVED'],
@@ -92,8 +98,7 @@ const SUMS: readonly Sum[] = [
 ]
 
 /** Adds everything up. */
-export function ledgerReport(reading: KernelReading | undefined, stages: readonly StageLedger[]): LedgerReport {
-  const lines = stages.map((stage) => stage.toJSON())
+export function ledgerReport(reading: KernelReading | undefined, lines: readonly LedgerLine[]): LedgerReport {
   const equations = reading ? SUMS.map((sum) => equation(sum, reading)) : []
   return {
     kernel: reading ? namedCounts(reading.after) : [],

@@ -82,6 +82,7 @@ export class Collector implements TelemetrySource, AsyncDisposable {
   readonly #startedMs: number
   readonly #positionOf: (source: number) => number
   #nextTickMs: number
+  #lastTurnMs: number
   #lastTickWallMs: number
   #ringLost = 0
   /** Flows below were released, settled or not. */
@@ -114,6 +115,7 @@ export class Collector implements TelemetrySource, AsyncDisposable {
     this.#queue = new ReleaseQueue(this.#sources.map(({ reader }) => reader.position))
     this.#positionOf = (source) => this.#sources[source]!.reader.position
     this.#startedMs = this.#monotonicMs()
+    this.#lastTurnMs = this.#startedMs
     this.#nextTickMs = this.#startedMs + 1000
     this.#lastTickWallMs = this.#wallMs()
     // What was lost before this agent started is an older agent's to tell.
@@ -143,6 +145,7 @@ export class Collector implements TelemetrySource, AsyncDisposable {
   /** One turn. @returns true when the budget ended before the records did */
   drain(): boolean {
     const started = this.#monotonicMs()
+    this.#lastTurnMs = started
     if (started >= this.#nextTickMs) this.#tick(started)
     const before = this.#history.end
     let now = started
@@ -183,6 +186,11 @@ export class Collector implements TelemetrySource, AsyncDisposable {
 
   get uptimeMs(): number {
     return this.#monotonicMs() - this.#startedMs
+  }
+
+  /** Since drain() ran last; a healthy agent's is some ten milliseconds. */
+  get sinceLastTurnMs(): number {
+    return this.#monotonicMs() - this.#lastTurnMs
   }
 
   /** Bytes of a source that were read and not given back yet. */

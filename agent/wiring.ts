@@ -1,0 +1,290 @@
+import { errorText } from '../base/errors.ts'
+import type { Logger } from '../base/logger.ts'
+import { AgentEventRing } from '../api/agent-events.ts'
+import { type ListenSpec, parseListenAddress } from '../api/listener.ts'
+import { ApiServer } from '../api/server.ts'
+import { RecordClock } from '../collector/clock.ts'
+import { StaticMetadata } from '../collector/metadata/static.ts'
+import { Collector } from '../collector/pipeline.ts'
+import type { RecordSource } from '../collector/stamp.ts'
+import { CollectorState } from '../collector/state.ts'
+import { JsonLogExporter, resolveJsonLogOptions } from '../exporters/json-log/index.ts'
+import { PrometheusExporter } from '../exporters/prometheus/index.ts'
+import { compileFlowFilters } from '../filters/hubble/index.ts'
+import { parseFlowFilters } from '../filters/hubble/json.ts'
+import type { Exporter, MetadataSource, TelemetrySource } from '../model/contracts.ts'
+import type { FlowView } from '../model/flow-view.ts'
+import { bootToWallOffset } from '../native/index.ts'
+import { agentInfo, type PartStatus } from './agent-info.ts'
+import { type Config, nodeNameOf } from './config.ts'
+import { durationMs, sizeBytes } from './config-values.ts'
+import { type Check, HealthServer } from './health.ts'
+import { KernelPart, kernelNames } from './kernel-part.ts'
+import { ledgerReport } from './ledger.ts'
+import { startTelemetry } from './telemetry.ts'
+import { uuidSeed } from './uuid-seed.ts'
+import { sluiceVersion } from './version.ts'
+
+/** How long exporters and streams get to finish when the agent stops. */
+const STOP_DEADLINE_MS = 5000
+/** The drain runs every 10 ms; an event loop that is held this long is not alive. */
+const STALLED_MS = 10_000
+
+/** Where flows come from: the kernel, or records that were brought along (a replay). */
+export type FlowSource = { readonly kind: 'kernel' } | { readonly kind: 'replay'; make(state: CollectorState): RecordSource }
+
+/**
+ * Every part of one agent, made from the configuration and connected; each is set once. Parts are started in the
+ * direction of the flows' consumers first, so that the first record finds everything in place, and stopped the other way.
+ */
+export class Agent implements AsyncDisposable {
+  readonly config: Config
+  readonly nodeName: string
+  readonly state: CollectorState
+  readonly kernel: KernelPart | undefined
+  readonly collector: Collector
+  readonly log: Logger
+  readonly jsonLog: JsonLogExporter | undefined
+  readonly prometheus: PrometheusExporter | undefined
+  readonly api: ApiServer
+  readonly health: HealthServer
+  readonly #metadata: MetadataSource[] = []
+  readonly #agentEvents: AgentEventRing
+  readonly #startedMs = Date.now()
+  readonly #stop = new AbortController()
+  #telemetry: AsyncDisposable | undefined
+  #stopped: Promise<void> | undefined
+  #ready = false
+
+  /** @throws SluiceError when the configuration cannot work here */
+  constructor(config: Config, log: Logger, source: FlowSource = { kind: 'kernel' }) {
+    this.config = config
+    this.log = log
+    this.nodeName = nodeNameOf(config)
+    const version = sluiceVersion()
+    this.kernel = source.kind === 'kernel' ? new KernelPart(config, log) : undefined
+    this.state = new CollectorState({
+      nodeName: this.nodeName,
+      clusterName: config.node.clusterName,
+      uuidSeed: uuidSeed(this.nodeName),
+      ...(this.kernel ? { kernel: kernelNames(this.kernel.reasons, this.kernel.datapath.symbols) } : {}),
+      history: { capacity: config.history.flows, l7Bytes: sizeBytes(String(config.history.l7Size))! },
+    })
+    this.#agentEvents = new AgentEventRing(this.state.nodeName)
+    this.jsonLog = config.log.enabled ? makeJsonLog(config, log, version) : undefined
+    this.prometheus = config.metrics.enabled ? this.#makePrometheus() : undefined
+    const exporters: Exporter[] = [this.jsonLog, this.prometheus].filter((one) => one !== undefined)
+    this.collector = new Collector({
+      state: this.state,
+      clock: new RecordClock({ readOffset: () => bootToWallOffset().offsetNs }),
+      sources: [this.kernel ? { name: 'kernel', reader: this.kernel.datapath.ring } : (source as { make(s: CollectorState): RecordSource }).make(this.state)],
+      exporters,
+      ...(this.kernel ? { kernel: this.kernel } : {}),
+      redact: config.redact,
+      log: log.child({ part: 'collector' }),
+    })
+    if (config.metadata.file !== undefined) {
+      this.#metadata.push(new StaticMetadata({ path: config.metadata.file, log: log.child({ part: 'metadata' }) }))
+    }
+    this.state.endpoints.onEvent((event) => {
+      this.#agentEvents.endpoint(event)
+      this.prometheus?.onEndpoint(event)
+    })
+    this.api = new ApiServer(
+      {
+        store: this.state.history,
+        version,
+        agentEvents: this.#agentEvents,
+        log: log.child({ part: 'api' }),
+        agent: agentInfo({
+          nodeName: this.state.nodeName,
+          version,
+          startedMs: this.#startedMs,
+          uptimeMs: () => this.collector.uptimeMs,
+          parts: () => this.status(),
+          ledger: () => this.ledger(),
+        }),
+      },
+      { listen: listenSpecs(config), maxStreams: config.api.maxStreams },
+    )
+    this.health = new HealthServer({
+      listen: config.health.listen,
+      live: () => [this.#liveness()],
+      ready: () => this.#readiness(),
+    })
+  }
+
+  /** @throws SluiceError of the first part that cannot start; the others are stopped again */
+  async start(): Promise<void> {
+    try {
+      const { signal } = this.#stop
+      for (const source of this.#metadata) await source.start(this.state, signal)
+      await this.jsonLog?.start(signal)
+      await this.prometheus?.start(signal)
+      this.prometheus?.attach(this.state.history)
+      await this.health.start()
+      await this.api.start()
+      this.kernel?.start(this.state)
+      this.collector.start()
+      await this.#startTelemetry()
+      this.#agentEvents.agentStarted()
+      this.#ready = true
+      this.log.info({ node: this.state.nodeName, ...this.addresses }, 'agent is running')
+    } catch (error) {
+      await this[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  /** Where a user finds things. */
+  get addresses(): { log?: string; metrics?: string; grpc: string[]; health: string } {
+    return {
+      ...(this.jsonLog ? { log: this.config.log.path } : {}),
+      ...(this.prometheus?.url === undefined ? {} : { metrics: this.prometheus.url }),
+      grpc: this.api.addresses,
+      health: this.health.address,
+    }
+  }
+
+  async ledger() {
+    const reading = await this.kernel?.reading(() => this.collector.decodeLedger.accepted)
+    return ledgerReport(reading, this.collector.ledger())
+  }
+
+  /** How each part is, for `sluice status`. */
+  status(): PartStatus[] {
+    const { history } = this.state
+    return [
+      this.kernel?.status() ?? { name: 'kernel', state: 'off', message: 'replaying a file', details: {} },
+      {
+        name: 'history',
+        state: 'ok',
+        message: '',
+        details: { flows: history.end - history.first, flows_max: history.capacity, flows_seen: history.end },
+      },
+      ...this.#metadata.map((source) => metadataStatus(source, this.state.endpoints.podCount)),
+      exporterStatus('json-log', this.jsonLog, this.config.log.path),
+      exporterStatus('prometheus', this.prometheus, this.prometheus?.url ?? ''),
+      { name: 'api', state: 'ok', message: '', details: { addresses: this.api.addresses.join(' ') } },
+    ]
+  }
+
+  /** Stops in two steps: everything accepted is delivered as far as the deadline allows, then all is let go. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#stopped ??= this.#shutDown()
+    return this.#stopped
+  }
+
+  async #shutDown(): Promise<void> {
+    this.#ready = false
+    await this.collector.stop(STOP_DEADLINE_MS)
+    this.#stop.abort()
+    const parts: (AsyncDisposable | undefined)[] = [this.api, ...this.#metadata, this.health, this.prometheus, this.jsonLog, this.#telemetry, this.kernel]
+    for (const part of parts) {
+      try {
+        await part?.[Symbol.asyncDispose]()
+      } catch (error) {
+        this.log.error({ err: errorText(error) }, 'a part did not stop cleanly')
+      }
+    }
+  }
+
+  #makePrometheus(): PrometheusExporter {
+    const { metrics } = this.config
+    const agent = this
+    return new PrometheusExporter(
+      {
+        address: metrics.listen,
+        metrics: metrics.handlers.join(' '),
+        maxSeries: metrics.maxSeries,
+        ...(metrics.tls
+          ? { tls: { ...metrics.tls, clientCaFiles: metrics.tls.clientCaFile === undefined ? undefined : [metrics.tls.clientCaFile] } }
+          : {}),
+      },
+      {
+        logger: this.log.child({ part: 'prometheus' }),
+        telemetry: { [Symbol.iterator]: () => agent.#telemetrySources()[Symbol.iterator]() },
+        ledgers: { [Symbol.iterator]: () => agent.#stages()[Symbol.iterator]() },
+      },
+    )
+  }
+
+  #telemetrySources(): TelemetrySource[] {
+    return [this.collector, this.kernel, this.jsonLog, this.api].filter((one) => one !== undefined)
+  }
+
+  #stages() {
+    const { decodeLedger, historyLedger } = this.collector
+    return [this.kernel?.stage(), decodeLedger, historyLedger, this.jsonLog?.ledger].filter((one) => one !== undefined)
+  }
+
+  async #startTelemetry(): Promise<void> {
+    const { otlpEndpoint, interval } = this.config.telemetry
+    if (otlpEndpoint === undefined) return
+    this.#telemetry = await startTelemetry({
+      endpoint: otlpEndpoint,
+      intervalMs: durationMs(interval)!,
+      nodeName: this.nodeName,
+      version: sluiceVersion(),
+      sources: () => this.#telemetrySources(),
+    })
+  }
+
+  #liveness(): Check {
+    const ms = this.collector.sinceLastTurnMs
+    return { name: 'drain', ok: !this.#ready || ms < STALLED_MS, detail: `last turn ${Math.round(ms)} ms ago` }
+  }
+
+  #readiness(): Check[] {
+    return [
+      { name: 'started', ok: this.#ready, detail: '' },
+      ...this.status().map(({ name, state, message }) => ({ name, ok: state !== 'failed', detail: message })),
+    ]
+  }
+}
+
+function makeJsonLog(config: Config, log: Logger, version: string): JsonLogExporter {
+  const options = resolveJsonLogOptions({
+    path: config.log.path,
+    maxFileBytes: sizeBytes(String(config.log.maxSize))!,
+    maxBackups: config.log.maxBackups,
+    compress: config.log.compress,
+    fileMode: Number.parseInt(config.log.fileMode, 8),
+    fieldMask: config.log.fieldMask,
+  })
+  const keep = logFilter(config)
+  return new JsonLogExporter(options, { logger: log, emitter: { name: 'Sluice', version }, ...(keep ? { keep } : {}) })
+}
+
+function logFilter(config: Config): ((view: FlowView) => boolean) | undefined {
+  const { allowList, denyList } = config.log
+  if (allowList.length === 0 && denyList.length === 0) return undefined
+  return compileFlowFilters(allowList.flatMap(parseFlowFilters), denyList.flatMap(parseFlowFilters))
+}
+
+function listenSpecs(config: Config): ListenSpec[] {
+  const { listen, tls, socketMode } = config.api
+  return listen.map((text) => {
+    const spec = parseListenAddress(text)
+    if (spec.kind === 'unix') return { ...spec, mode: Number.parseInt(socketMode, 8) }
+    if (!tls) return spec
+    const { certFile, keyFile, clientCaFile } = tls
+    return { ...spec, tls: { certFile, keyFile, caFile: clientCaFile, requireClientCert: clientCaFile !== undefined } }
+  })
+}
+
+function metadataStatus(source: MetadataSource, pods: number): PartStatus {
+  const error = source instanceof StaticMetadata ? source.lastError : ''
+  return { name: `metadata/${source.name}`, state: error === '' ? 'ok' : 'degraded', message: error, details: { pods } }
+}
+
+function exporterStatus(name: string, exporter: Exporter | undefined, target: string): PartStatus {
+  if (!exporter) return { name: `exporter/${name}`, state: 'off', message: 'switched off', details: {} }
+  const { delivered, waiting, lost } = exporter.ledger
+  return {
+    name: `exporter/${name}`,
+    state: lost > 0 ? 'degraded' : 'ok',
+    message: lost > 0 ? `${lost} flows lost: ${[...exporter.ledger.lostByReason].map(([reason, n]) => `${reason} ${n}`).join(', ')}` : '',
+    details: { target, delivered, waiting, lost },
+  }
+}
