@@ -213,8 +213,9 @@ export class FlowStream implements SlicedTask {
   #atEnd(): void {
     const isLast = this.#isDone || !this.#parts.query.isFollow
     if (isLast) this.#isDone = true
-    this.#flush(isLast)
-    if (isLast && this.#filling.isEmpty) this.#parts.sink.end()
+    // While the other batch is under way, losses cannot be written: onTaken() comes back here.
+    if (!this.#flush(isLast)) return
+    if (isLast) this.#parts.sink.end()
     else if (this.#lost.hasOwn) this.#armLostTimer()
   }
 
