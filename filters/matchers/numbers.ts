@@ -1,15 +1,7 @@
 import type { FlowView } from '../../model/flow-view.ts'
 import { Verdict } from '../../model/layouts.gen.ts'
+import { PROTOCOL } from '../../model/protocol-names.ts'
 import type { EventTypeEntry, FlowPredicate, InterfaceEntry, ProtocolName, Side } from '../predicate.ts'
-
-/** IANA protocol numbers that flow.proto's Layer4 has a member for. */
-const ICMP = 1
-const IGMP = 2
-const TCP = 6
-const UDP = 17
-const ICMPV6 = 58
-const VRRP = 112
-const SCTP = 132
 
 /** Is the number in the list? One and two values are compared, more become a bitmap or a set. */
 export function numberTest(values: readonly number[], of: (view: FlowView) => number): FlowPredicate {
@@ -82,7 +74,7 @@ export function eventTypeTest(entries: readonly EventTypeEntry[]): FlowPredicate
 
 /** Protocols with ports. */
 function hasPorts(protocol: number): boolean {
-  return protocol === TCP || protocol === UDP || protocol === SCTP
+  return protocol === PROTOCOL.TCP || protocol === PROTOCOL.UDP || protocol === PROTOCOL.SCTP
 }
 
 export function portTest(side: Side, ports: readonly number[]): FlowPredicate {
@@ -92,14 +84,14 @@ export function portTest(side: Side, ports: readonly number[]): FlowPredicate {
 }
 
 const L4_NUMBERS: Readonly<Partial<Record<ProtocolName, readonly number[]>>> = {
-  icmp: [ICMP, ICMPV6],
-  icmpv4: [ICMP],
-  icmpv6: [ICMPV6],
-  tcp: [TCP],
-  udp: [UDP],
-  sctp: [SCTP],
-  vrrp: [VRRP],
-  igmp: [IGMP],
+  icmp: [PROTOCOL.ICMP, PROTOCOL.ICMPV6],
+  icmpv4: [PROTOCOL.ICMP],
+  icmpv6: [PROTOCOL.ICMPV6],
+  tcp: [PROTOCOL.TCP],
+  udp: [PROTOCOL.UDP],
+  sctp: [PROTOCOL.SCTP],
+  vrrp: [PROTOCOL.VRRP],
+  igmp: [PROTOCOL.IGMP],
 }
 
 export function protocolTest(names: readonly ProtocolName[]): FlowPredicate {
@@ -120,17 +112,16 @@ export function protocolTest(names: readonly ProtocolName[]): FlowPredicate {
 /** L7 records have no flags: they are not of one packet. */
 export function tcpFlagsTest(masks: readonly number[]): FlowPredicate {
   return (view) => {
-    if (view.protocol !== TCP || view.isL7) return false
+    if (view.protocol !== PROTOCOL.TCP || view.isL7) return false
     const flags = view.tcpFlags
     for (const mask of masks) if ((flags & mask) === mask) return true
     return false
   }
 }
 
-/** L7 records have no interface either. */
 export function interfaceTest(entries: readonly InterfaceEntry[]): FlowPredicate {
   return (view) => {
-    if (view.isL7 || view.ifindex === 0) return false
+    if (view.ifindex === 0) return false
     for (const entry of entries) {
       if (entry.index !== 0 && entry.index !== view.ifindex) continue
       if (entry.name === '' || entry.name === view.context.interfaceName(view.ifindex)) return true

@@ -1,4 +1,4 @@
-import { compileCel } from '../../cel/index.ts'
+import { compileCel } from '../../cel/program.ts'
 import type { Predicate } from '../../predicate.ts'
 import { type FilterField, isSet, parsed } from '../field.ts'
 

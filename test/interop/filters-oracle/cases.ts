@@ -7,6 +7,11 @@ import { type FilterJson, makeFilter } from './filters.ts'
 import { makeFlows } from './flows.ts'
 import { Random } from './random.ts'
 
+/** The set whose answers are kept in filters/hubble/fixtures/oracle.json; change it and record again with UPDATE=1. */
+export const GOLDEN_SEED = 4242
+export const GOLDEN_FLOWS = 20
+export const GOLDEN_CASES = 1200
+
 export interface FilterCase {
   readonly whitelist: readonly FilterJson[]
   readonly blacklist: readonly FilterJson[]

@@ -1,3 +1,4 @@
+import { makeCel } from './cel.ts'
 import { POOL } from './flows.ts'
 import type { Random } from './random.ts'
 
@@ -64,10 +65,15 @@ export const FIELD_MAKERS: Readonly<Record<string, MakeField>> = {
 
 const BAD_CODES = ['600', '20', '2', '200+', 'ok', '', '0+']
 
+/** How many filters have an expression. */
+const CEL_SHARE = 0.15
+
 /** One to four fields, sometimes none; now and then built around one uuid of a flow. */
 export function makeFilter(random: Random, uuids: readonly string[]): FilterJson {
   const names = Object.keys(FIELD_MAKERS)
   const filter: FilterJson = {}
+  if (random.chance(CEL_SHARE))
+    filter['experimental'] = { cel_expression: random.list(1, random.pick([1, 1, 2]), () => makeCel(random)) }
   const count = random.pick([0, 1, 1, 1, 1, 2, 2, 3, 4])
   for (let i = 0; i < count; i++) {
     const name = random.pick(names)

@@ -2,6 +2,7 @@ import { DROP_REASONS } from '../../../model/drop-reasons.ts'
 import type { Endpoint } from '../../../model/endpoint.ts'
 import type { FlowView } from '../../../model/flow-view.ts'
 import { L7_TYPE_NAMES, TRAFFIC_DIRECTION_NAMES, VERDICT_NAMES } from '../../../model/names.ts'
+import { flowSummary } from '../../../model/summary.ts'
 
 const FLAGS = ['FIN', 'SYN', 'RST', 'PSH', 'ACK', 'URG', 'ECE', 'CWR', 'NS']
 
@@ -44,7 +45,8 @@ export function flowJson(view: FlowView): object {
         trace_observation_point: view.observationPoint,
         trace_reason: view.traceReason,
       }),
-    ...(!view.isL7 && { interface: { index: view.ifindex, name: view.context.interfaceName(view.ifindex) } }),
+    ...(view.ifindex !== 0 && { interface: { index: view.ifindex, name: view.context.interfaceName(view.ifindex) } }),
+    Summary: flowSummary(view),
     ...(l7?.traceId && { trace_context: { parent: { trace_id: l7.traceId } } }),
   }
 }
