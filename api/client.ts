@@ -171,7 +171,7 @@ export class ObserverClient implements Disposable {
       new SluiceError('SLUICE_RPC', text, { cause: error, ...(remedy === undefined ? {} : { remedy }) })
     switch (error.code) {
       case status.UNAVAILABLE:
-        return make(`Cannot reach "${server}": ${details}`, this.#unavailableRemedy(details))
+        return make(`Cannot reach "${server}": ${reason(details)}`, this.#unavailableRemedy(details))
       case status.DEADLINE_EXCEEDED:
         return make(`No answer from "${server}" in time: ${details}`)
       case status.UNIMPLEMENTED:
@@ -200,7 +200,8 @@ export class ObserverClient implements Disposable {
     if (/certificate required|bad certificate/i.test(details)) {
       return 'The server wants a client certificate: --tls-client-cert-file and --tls-client-key-file'
     }
-    if (!this.#target.isTls && /ECONNRESET|socket hang up|closed/i.test(details))
+    // Somebody answered, and hung up on what is no TLS.
+    if (!this.#target.isTls && /Failed to connect|ECONNRESET/.test(details))
       return 'If the server speaks TLS, add --tls'
     return undefined
   }
@@ -209,6 +210,12 @@ export class ObserverClient implements Disposable {
   [Symbol.dispose](): void {
     this.#stub.close()
   }
+}
+
+/** The cause alone, out of what grpc-js wraps around it. */
+function reason(details: string): string {
+  const match = /Last error: (?:Error: )?(.*?)\.? (?:Resolution note:|\(\d{4}-)/.exec(details)
+  return match?.[1] ?? details
 }
 
 /** What Sluice says of a flow beyond flow.Flow: packets, bytes, round trips ... undefined from other servers. */

@@ -13,6 +13,8 @@ export interface TlsFiles {
   readonly caFile?: string | undefined
   /** Refuse clients without a certificate that `caFile` signed (mTLS). Needs `caFile`. */
   readonly requireClientCert?: boolean | undefined
+  /** How often the files are looked at, milliseconds; 5,000 unless given. */
+  readonly reloadIntervalMs?: number | undefined
 }
 
 /** Files are compared this often: kubelet renews them by swapping a symbolic link, which no watch sees reliably. */
@@ -50,7 +52,7 @@ export class ReloadingCertificate implements CertificateProvider, Disposable {
   }
 
   /** @throws SluiceError SLUICE_TLS_FILE when the files cannot be used: a server must not start without */
-  async start(intervalMs = RELOAD_INTERVAL_MS): Promise<ServerCredentials> {
+  async start(intervalMs = this.#files.reloadIntervalMs ?? RELOAD_INTERVAL_MS): Promise<ServerCredentials> {
     if (this.#files.requireClientCert && this.#files.caFile === undefined) {
       throw new SluiceError(
         'SLUICE_TLS_FILE',
@@ -103,21 +105,28 @@ export class ReloadingCertificate implements CertificateProvider, Disposable {
 
   #apply(pems: Pems): void {
     this.#current = pems
-    for (const listener of this.#caListeners) this.#tellCa(listener, pems)
-    for (const listener of this.#identityListeners) this.#tellIdentity(listener, pems)
+    for (const listener of this.#caListeners) this.#tellCa(listener)
+    for (const listener of this.#identityListeners) this.#tellIdentity(listener)
   }
 
-  #tellIdentity(listener: IdentityListener, pems: Pems): void {
-    listener({ certificate: pems.cert, privateKey: pems.key })
+  #tellIdentity(listener: IdentityListener): void {
+    if (this.#current === undefined || !this.#identityListeners.has(listener)) return
+    listener({ certificate: this.#current.cert, privateKey: this.#current.key })
   }
 
-  #tellCa(listener: CaListener, pems: Pems): void {
-    if (pems.ca !== undefined) listener({ caCertificate: pems.ca })
+  #tellCa(listener: CaListener): void {
+    if (this.#current?.ca === undefined || !this.#caListeners.has(listener)) return
+    listener({ caCertificate: this.#current.ca })
+  }
+
+  /** grpc-js adds its listener before it listens to itself: told at once, it would not hear. */
+  #tellLater(tell: () => void): void {
+    queueMicrotask(tell)
   }
 
   addIdentityCertificateListener(listener: IdentityListener): void {
     this.#identityListeners.add(listener)
-    if (this.#current !== undefined) this.#tellIdentity(listener, this.#current)
+    this.#tellLater(() => this.#tellIdentity(listener))
   }
 
   removeIdentityCertificateListener(listener: IdentityListener): void {
@@ -126,7 +135,7 @@ export class ReloadingCertificate implements CertificateProvider, Disposable {
 
   addCaCertificateListener(listener: CaListener): void {
     this.#caListeners.add(listener)
-    if (this.#current !== undefined) this.#tellCa(listener, this.#current)
+    this.#tellLater(() => this.#tellCa(listener))
   }
 
   removeCaCertificateListener(listener: CaListener): void {
