@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { type ChannelCredentials, type ChannelOptions, credentials, Metadata } from '@grpc/grpc-js'
 import { SluiceError } from '../base/errors.ts'
 import { readPem } from './tls.ts'
@@ -100,11 +101,34 @@ async function tlsCredentials(options: ClientOptions): Promise<ChannelCredential
   const cert = tlsClientCertFile === undefined ? null : await readPem('client certificate', tlsClientCertFile)
   const key = tlsClientKeyFile === undefined ? null : await readPem('client key', tlsClientKeyFile)
   try {
-    return credentials.createSsl(cas.length === 0 ? null : Buffer.concat(cas), key, cert, {
+    const made = credentials.createSsl(cas.length === 0 ? null : Buffer.concat(cas), key, cert, {
       rejectUnauthorized: tlsAllowInsecure !== true,
       ...(tlsAllowInsecure ? { checkServerIdentity: () => undefined } : {}),
     })
+    return options.tlsServerName === undefined ? withoutIpServerName(made, options.server) : made
   } catch (cause) {
     throw new SluiceError('SLUICE_TLS_FILE', `Cannot use the TLS files: ${(cause as Error).message}`, { cause })
   }
+}
+
+/**
+ * TLS has no server names that are addresses (RFC 6066, section 3). grpc-js sends one all the same, and Node warns of
+ * it on every start: it is taken out of the options that grpc-js makes for a connection. Where a later grpc-js keeps
+ * them elsewhere, only the warning is back.
+ */
+function withoutIpServerName(made: ChannelCredentials, server: string): ChannelCredentials {
+  const host = server
+    .replace('tls://', '')
+    .replace(/:\d+$/, '')
+    .replace(/^\[|\]$/g, '')
+  if (isIP(host) === 0) return made
+  const inner = made as unknown as { _createSecureConnector?: (...args: unknown[]) => unknown }
+  const original = inner._createSecureConnector?.bind(made)
+  if (original === undefined) return made
+  inner._createSecureConnector = (...args) => {
+    const connector = original(...args) as { connectionOptions?: { servername?: string } }
+    if (connector.connectionOptions !== undefined) connector.connectionOptions.servername = ''
+    return connector
+  }
+  return made
 }

@@ -43,10 +43,13 @@ async function flowsOf(address: string, options: Omit<ClientOptions, 'server'>):
 function shownSerial(address: string): Promise<string> {
   const port = Number(address.split(':').at(-1))
   return new Promise((resolve, reject) => {
-    const socket = tlsConnect({ port, host: '127.0.0.1', rejectUnauthorized: false, ALPNProtocols: ['h2'] }, () => {
-      resolve(`${socket.getPeerCertificate().serialNumber} ${socket.alpnProtocol}`)
-      socket.destroy()
-    })
+    const socket = tlsConnect(
+      { port, host: '127.0.0.1', servername: '', rejectUnauthorized: false, ALPNProtocols: ['h2'] },
+      () => {
+        resolve(`${socket.getPeerCertificate().serialNumber} ${socket.alpnProtocol}`)
+        socket.destroy()
+      },
+    )
     socket.once('error', reject)
   })
 }
@@ -59,6 +62,17 @@ describe('ApiServer with TLS', () => {
     expect(await flowsOf(address, { tlsAllowInsecure: true })).toBe(2)
     expect(await flowsOf(address.slice(6), { tls: true, tlsAllowInsecure: true })).toBe(2)
     expect(await shownSerial(address)).toMatch(/ h2$/)
+  })
+
+  test('is reached by its address without a name that TLS does not allow', async () => {
+    const own = await ca.issue('address', 'IP:127.0.0.1')
+    const { address } = await startTls(own)
+    const warnings: Error[] = []
+    const onWarning = (warning: Error): void => void warnings.push(warning)
+    process.on('warning', onWarning)
+    onTestFinished(() => void process.off('warning', onWarning))
+    expect(await flowsOf(address, { tlsCaCertFiles: [ca.certFile] })).toBe(2)
+    expect(warnings).toEqual([])
   })
 
   test.each([
