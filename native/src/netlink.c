@@ -424,20 +424,29 @@ static void watch_readable(uv_poll_t *handle, int status, int events)
 	(void)events;
 	napi_open_handle_scope(env, &scope);
 	napi_create_array(env, &list);
-	for (int i = 0; i < 64; i++) { /* the rest at the next turn of the loop */
+	/*
+	 * After an overrun the kernel drops events, and says no more of it, until the queue was empty once: it is emptied
+	 * before the caller hears of it and lists again. Else 64 datagrams, and the rest at the next turn of the loop.
+	 */
+	for (int i = 0; i < 64 || overrun; i++) {
 		ssize_t length = recv(watch->fd, buffer, sizeof(buffer), MSG_TRUNC);
 
 		if (length < 0 && errno == EINTR)
 			continue;
-		if (length < 0) {
-			overrun |= errno == ENOBUFS;
-			break;
+		if (length < 0 && errno == ENOBUFS) {
+			overrun = true;
+			continue;
 		}
+		if (length < 0)
+			break;
 		if ((size_t)length > sizeof(buffer))
 			overrun = true;
-		else
+		else if (!overrun)
 			watch_parse(env, buffer, length, list);
 	}
+	/* libuv stops a poll that met an error on its socket, which is how an overrun shows. */
+	if (status < 0)
+		uv_poll_start(&watch->poll, UV_READABLE, watch_readable);
 	napi_get_array_length(env, list, &count);
 	if (count)
 		watch_deliver(watch, list);
