@@ -8,6 +8,11 @@ import { NETNS_DIR } from './state.ts'
 /** How long processes have to end by themselves before they are killed. */
 const STOP_MS = 1000
 
+/** Command and arguments that run a command in a namespace of this name. */
+export function enterArguments(netns: string, command: string, args: readonly string[]): [string, string[]] {
+  return inNetns(join(NETNS_DIR, netns), command, args)
+}
+
 /** A network namespace of the lab and the processes that run in it. */
 export class LabHost {
   readonly netns: string

@@ -1,5 +1,5 @@
 export type { CommandResult } from './commands.ts'
-export { LabHost } from './host.ts'
+export { enterArguments, LabHost } from './host.ts'
 export { Lab, LabNode, type LabOptions, LabPod } from './lab.ts'
 export { DEMO_LAB, DEMO_RECORDING, packagePath, packageRoot } from './paths.ts'
 export type { LabInput, LabSpec, PodInput, PodSpec } from './spec.ts'

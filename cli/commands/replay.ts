@@ -1,0 +1,4 @@
+import type { Command } from 'commander'
+import type { CommandContext } from './context.ts'
+
+export function addReplayCommand(_program: Command, _context: CommandContext): void {}

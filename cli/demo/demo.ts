@@ -1,0 +1,220 @@
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { ObserverClient } from '../../api/client.ts'
+import { DEMO_LAB, DEMO_RECORDING, Lab, packagePath } from '../../lab/index.ts'
+import { ledgerText } from '../commands/ledger.ts'
+import { examine, obstacles } from '../doctor/index.ts'
+import { EXIT_FAILED, EXIT_OK } from '../exit-codes.ts'
+import { type Io, LineWriter, writeText } from '../io.ts'
+import { createPrinter } from '../output/printers.ts'
+import { type Paint, paintFor } from '../paint.ts'
+import { freePort } from '../ports.ts'
+import { temporaryPins } from './pins.ts'
+import { FlowSummary } from './summary.ts'
+
+/*
+ *   1. Look whether eBPF can be had; where it cannot, say what is missing and what there is instead.
+ *   2. Build the lab, start the agent on its node, in this process.
+ *   3. Say where log, metrics and gRPC are; show flows through gRPC, as any user would.
+ *   4. At the end: stop the traffic, show what was seen and the ledger, stop the agent, remove everything but the log.
+ */
+
+const HOST = '127.0.0.1'
+const METRICS_PORT = 9965
+const GRPC_PORT = 4245
+const HEALTH_PORT = 9964
+/** Time for the last packets to pass through the agent before the ledger is read: many drains of 10 ms. */
+const SETTLE_MS = 500
+
+export interface DemoOptions {
+  readonly labFile: string | undefined
+  /** The log's path; default below the current directory. */
+  readonly logPath: string | undefined
+  /** Ends by itself after so long; undefined = at Ctrl-C. */
+  readonly forMs: number | undefined
+  /** Prints nothing but the ends: for scripts. */
+  readonly quiet: boolean
+}
+
+/** Where the parts of a demo are. */
+interface DemoPlaces {
+  readonly instance: string
+  readonly logPath: string
+  readonly metrics: string
+  readonly grpc: string
+  readonly health: string
+  /** What was moved because a port was taken. */
+  readonly moved: readonly string[]
+}
+
+/** @returns exit code */
+export async function runDemo(io: Io, options: DemoOptions): Promise<number> {
+  const paint = paintFor(io)
+  const places = await choosePlaces(options.logPath)
+  const lacks = obstacles(await examine({ pinPath: '/', logPath: places.logPath, ports: [] })).filter(
+    // The demo mounts a bpffs of its own where there is none.
+    (finding) => finding.name !== 'bpffs',
+  )
+  if (lacks.length > 0 || process.getuid?.() !== 0) {
+    await writeText(io.stderr, cannotText(lacks, paint))
+    return EXIT_FAILED
+  }
+  const stop = new AbortController()
+  const timer = options.forMs === undefined ? undefined : setTimeout(() => stop.abort(), options.forMs)
+  const onSignal = () => stop.abort()
+  io.signal.addEventListener('abort', onSignal, { once: true })
+  if (io.signal.aborted) stop.abort()
+  try {
+    return await show(io, options, places, stop.signal)
+  } finally {
+    clearTimeout(timer)
+    io.signal.removeEventListener('abort', onSignal)
+  }
+}
+
+async function choosePlaces(logPath: string | undefined): Promise<DemoPlaces> {
+  const instance = `demo-${process.pid}`
+  const taken = new Set<number>()
+  const ports: number[] = []
+  const moved: string[] = []
+  for (const [name, wanted] of [
+    ['metrics', METRICS_PORT],
+    ['gRPC', GRPC_PORT],
+    ['health', HEALTH_PORT],
+  ] as const) {
+    const port = await freePort(wanted, HOST, taken)
+    if (port !== wanted) moved.push(`port ${wanted} is taken: ${name} is on ${port}`)
+    ports.push(port)
+  }
+  return {
+    instance,
+    logPath: logPath ?? join(process.cwd(), 'sluice-demo', 'events.log'),
+    metrics: `${HOST}:${ports[0]}`,
+    grpc: `${HOST}:${ports[1]}`,
+    health: `${HOST}:${ports[2]}`,
+    moved,
+  }
+}
+
+async function show(io: Io, options: DemoOptions, places: DemoPlaces, signal: AbortSignal): Promise<number> {
+  const paint = paintFor(io)
+  mkdirSync(join(places.logPath, '..'), { recursive: true })
+  await writeText(io.stdout, 'Building the lab ...\n')
+  await using lab = await Lab.up(options.labFile ?? packagePath(DEMO_LAB), { id: places.instance })
+  using pins = temporaryPins(places.instance, lab.directory)
+  const agentStop = new AbortController()
+  const { agent, ended } = await startAgent(lab, places, pins.path, agentStop.signal)
+  const summary = new FlowSummary()
+  let code = EXIT_OK as number
+  try {
+    if (agent) {
+      await writeText(io.stdout, bannerText(lab, places, options, paint))
+      using client = await ObserverClient.create({ server: places.grpc, withExtensions: true })
+      await followFlows(io, client, summary, signal, options.quiet)
+      await writeText(io.stdout, '\nStopping ...\n')
+      await lab.stopWorkloads()
+      await sleep(SETTLE_MS)
+      await writeText(io.stdout, `\n${summary.text()}\n${ledgerText(await client.ledger(), paint, false)}\n`)
+    }
+  } finally {
+    agentStop.abort()
+    code = await ended
+  }
+  if (agent) await writeText(io.stdout, `The log stays: ${places.logPath}\n`)
+  return agent ? code : EXIT_FAILED
+}
+
+/** Starts the agent on the lab's first node; `ended` is its exit code. */
+async function startAgent(lab: Lab, places: DemoPlaces, pinPath: string, signal: AbortSignal) {
+  const { runAgent } = await import('../../agent/main.ts')
+  const node = lab.node()
+  let running: (isRunning: boolean) => void = () => {}
+  const started = new Promise<boolean>((resolve) => {
+    running = resolve
+  })
+  const ended = runAgent({
+    overrides: {
+      'node.name': node.name,
+      'node.clusterName': lab.spec.cluster,
+      'node.netns': node.netnsPath,
+      'kernel.instance': places.instance,
+      'kernel.pinPath': pinPath,
+      'metadata.file': lab.metadataPath,
+      'log.path': places.logPath,
+      'metrics.listen': places.metrics,
+      'api.listen': [places.grpc],
+      'health.listen': places.health,
+      'agentLog.level': 'warn',
+      'agentLog.format': 'text',
+    },
+    dryRun: false,
+    signal,
+    onRunning: () => running(true),
+  })
+  ended.then(
+    () => running(false),
+    () => running(false),
+  )
+  const agent = await started
+  return { agent, ended }
+}
+
+async function followFlows(
+  io: Io,
+  client: ObserverClient,
+  summary: FlowSummary,
+  signal: AbortSignal,
+  quiet: boolean,
+): Promise<void> {
+  const printer = createPrinter('wide', {
+    timeFormat: 'StampMilli',
+    printNodeName: false,
+    printPolicyNames: false,
+    ipTranslation: true,
+    paint: paintFor(io),
+    debug: false,
+  })
+  const out = new LineWriter(io.stdout)
+  // Flows from before this reader came are shown too: pods' first look-ups are the most telling.
+  for await (const response of client.getFlows({ number: 1000n, follow: true }, { signal })) {
+    if (response.flow) summary.add(response.flow)
+    if (quiet) continue
+    await out.write(printer.print(response))
+    await out.flush()
+  }
+}
+
+function bannerText(lab: Lab, places: DemoPlaces, options: DemoOptions, paint: Paint): string {
+  const end = options.forMs === undefined ? 'Ctrl-C ends it' : `It ends by itself in ${options.forMs / 1000} s`
+  const row = (name: string, value: string, hint: string) =>
+    `  ${name.padEnd(8)} ${paint.cyan(value)}  ${paint.dim(hint)}\n`
+  return [
+    paint.bold(
+      `${lab.pods.length} pods in ${new Set(lab.pods.map((pod) => pod.namespace)).size} namespaces are up, the agent watches them. `,
+    ),
+    `${end}, and leaves nothing but the log.\n\n`,
+    row('log', places.logPath, 'flows as JSON lines'),
+    row('metrics', `http://${places.metrics}/metrics`, 'for Prometheus, or curl'),
+    row('gRPC', places.grpc, `sluice observe --server ${places.grpc} -f, hubble observe --server ${places.grpc}`),
+    row('health', `http://${places.health}/readyz`, ''),
+    row('lab', lab.node().netnsPath, `sluice lab exec ${lab.id} ops/prober-0 -- ping -c1 ${lab.pods[0]?.ips[0] ?? ''}`),
+    ...places.moved.map((text) => `  ${paint.yellow(text)}\n`),
+    ...lab.warnings.map((text) => `  ${paint.yellow(`left out: ${text}`)}\n`),
+    '\n',
+  ].join('')
+}
+
+function cannotText(lacks: readonly { name: string; detail: string; fix: string }[], paint: Paint): string {
+  const lines = [paint.red('The demo cannot run here.')]
+  for (const { name, detail, fix } of lacks) lines.push(`  missing: ${name}: ${detail}`, `      fix: ${fix}`)
+  if (process.getuid?.() !== 0)
+    lines.push('  missing: root: the lab makes network namespaces', '      fix: sudo npm run demo')
+  lines.push(
+    '',
+    'Recorded flows of it can be shown instead, without eBPF and without root:',
+    `  ${paint.cyan(`sluice replay ${packagePath(DEMO_RECORDING)}`)}`,
+    '',
+  )
+  return lines.join('\n')
+}
