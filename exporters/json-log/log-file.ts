@@ -1,5 +1,5 @@
 import { fstatSync, statSync } from 'node:fs'
-import { type FileHandle, mkdir, open } from 'node:fs/promises'
+import { chmod, type FileHandle, mkdir, open } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 import { createStream, type RotatingFileStream } from 'rotating-file-stream'
 import { Backups } from './backups.ts'
@@ -87,7 +87,7 @@ export class LogFile {
   async open(): Promise<void> {
     await this.close()
     const { path, fileMode } = this.#options
-    await mkdir(dirname(path), { recursive: true, mode: 0o755 })
+    await makeDirectory(dirname(path))
     const isNew = await this.#repair()
     await this.backups.list()
     const stream = createStream((time: unknown) => this.#nameFor(time), { path: dirname(path), mode: fileMode })
@@ -235,6 +235,24 @@ export class LogFile {
       stream.destroy()
     })
   }
+}
+
+/**
+ * Makes a directory and those above it, mode 0755 whatever the umask. mkdir's own `recursive` reports ENOENT where the
+ * file system is read-only (Node 20), which says nothing of the remedy.
+ */
+async function makeDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    // Something else than a directory there is told by the first use of the path.
+    if (code === 'EEXIST') return
+    if (code !== 'ENOENT' || dirname(path) === path) throw error
+    await makeDirectory(dirname(path))
+    await mkdir(path)
+  }
+  await chmod(path, 0o755)
 }
 
 function opened(stream: RotatingFileStream): Promise<void> {
