@@ -18,34 +18,60 @@ static __always_inline __u16 fold_reason(__u32 reason)
 	return ((reason >> 16) & 0xf) << 12 | (reason & 0xfff);
 }
 
+/*
+ * From 6.11 on the tracepoint's fourth argument is the socket that the packet was for. Only then can drops behind the
+ * socket's look-up be attributed: TCP has cleared skb->dev by then, and UDP keeps other things in it.
+ */
+extern void sk_skb_reason_drop(struct sock *sk, struct sk_buff *skb, enum skb_drop_reason reason) __ksym __weak;
+
+static __always_inline __u64 cookie_of_device(const struct net_device *dev)
+{
+	return dev ? BPF_CORE_READ(dev, nd_net.net, net_cookie) : 0;
+}
+
+static __always_inline __u64 cookie_of_socket(const struct sock *sk)
+{
+	return sk ? BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie) : 0;
+}
+
+/*
+ * Whether the stack of skb->dev's namespace received the packet, rather than made it. Just across a veth a packet has
+ * no skb_iif yet, but also lost its socket and its route, which what is sent has.
+ */
+static __always_inline int was_received(const struct sk_buff *skb)
+{
+	return skb->skb_iif || (!skb->sk && !skb->_skb_refdst);
+}
+
 /* @return 1 when the packet belongs to an endpoint, filled into d */
-static __always_inline int owner_of(struct sk_buff *skb, struct dropped *d)
+static __always_inline int owner_of(struct sk_buff *skb, const struct sock *rx_sk, struct dropped *d)
 {
 	struct net_device *dev = skb->dev;
 	struct endpoint_config *config;
-	__u64 cookie = 0;
+	__u64 cookie = cookie_of_device(dev);
 	__u32 *known;
-	struct sock *sk;
 
-	if (dev) {
-		cookie = BPF_CORE_READ(dev, nd_net.net, net_cookie);
-	} else {
-		sk = skb->sk;
-		if (sk)
-			cookie = BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie);
-	}
-	if (!cookie)
-		return 0;
-	if (dev && cookie == node_netns_cookie) {
+	if (cookie && cookie == node_netns_cookie) {
 		d->ifindex = BPF_CORE_READ(dev, ifindex);
 		/* the host side received it from the pod, unless it was on its way out of that device */
-		d->direction = skb->skb_iif == d->ifindex ? 2 : 1;
+		if (skb->skb_iif)
+			d->direction = skb->skb_iif == d->ifindex ? 2 : 1;
+		else
+			d->direction = was_received(skb) ? 2 : 1;
 	} else {
+		d->direction = was_received(skb) ? 1 : 2;
+		if (!cookie) {
+			cookie = cookie_of_socket(rx_sk);
+			d->direction = 1;
+		}
+		if (!cookie) {
+			cookie = cookie_of_socket(skb->sk);
+			d->direction = 2;
+		}
 		known = bpf_map_lookup_elem(&netns, &cookie);
 		if (!known)
 			return 0;
 		d->ifindex = *known;
-		d->direction = dev && skb->skb_iif ? 1 : 2;
 	}
 	config = bpf_map_lookup_elem(&endpoints, &d->ifindex);
 	if (!config)
@@ -122,8 +148,12 @@ static __always_inline void submit_drop(struct packet *p, struct flow_entry *ent
 }
 
 SEC("tp_btf/kfree_skb")
-int BPF_PROG(packet_dropped, struct sk_buff *skb, void *location, __u32 reason)
+int packet_dropped(unsigned long long *ctx)
 {
+	struct sk_buff *skb = (void *)ctx[0];
+	void *location = (void *)ctx[1];
+	__u32 reason = ctx[2];
+	const struct sock *rx_sk = NULL;
 	struct packet p __attribute__((aligned(8))) = {};
 	struct dropped d = {};
 	struct cursor c = {};
@@ -139,7 +169,9 @@ int BPF_PROG(packet_dropped, struct sk_buff *skb, void *location, __u32 reason)
 	l = ledger_of_cpu();
 	if (!l)
 		return 0;
-	if (!owner_of(skb, &d)) {
+	if (sk_skb_reason_drop)
+		rx_sk = (void *)ctx[3];
+	if (!owner_of(skb, rx_sk, &d)) {
 		count(l, PACKETS_DROPPED_FOREIGN, 1);
 		return 0;
 	}

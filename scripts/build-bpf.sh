@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compiles the eBPF object: bpf/build/sluice.bpf.o. Needs clang, llvm-strip and libbpf's headers; runs on no node.
+# Compiles the eBPF objects: bpf/build/sluice.bpf.o, and testing.bpf.o beside it. Needs clang, llvm-strip and libbpf's headers; runs on no node.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 case "$(uname -m)" in
@@ -8,6 +8,12 @@ case "$(uname -m)" in
   *) echo "build-bpf: no eBPF target for $(uname -m)" >&2; exit 1 ;;
 esac
 mkdir -p bpf/build
-clang -target bpf -mcpu=v3 -D"__TARGET_ARCH_$arch" -g -O2 -Wall -Werror -Wno-address-of-packed-member \
-  -I bpf -I "/usr/include/$multiarch" -c bpf/sluice.bpf.c -o bpf/build/sluice.bpf.o
-llvm-strip -g bpf/build/sluice.bpf.o
+# testing.bpf.o: programs for tests and benchmarks, not for the agent.
+for name in sluice testing; do
+  out=bpf/build/$name.bpf.o
+  clang -target bpf -mcpu=v3 -D"__TARGET_ARCH_$arch" -g -O2 -Wall -Werror -Wno-address-of-packed-member \
+    -I bpf -I "/usr/include/$multiarch" -c "bpf/$name.bpf.c" -o "$out.tmp"
+  llvm-strip -g "$out.tmp"
+  # An agent or a test that opens it meanwhile finds the old one whole, or the new one.
+  mv -f "$out.tmp" "$out"
+done

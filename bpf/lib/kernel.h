@@ -56,6 +56,7 @@ struct sk_buff {
 	struct sock *sk;
 	unsigned int len;
 	int skb_iif;
+	unsigned long _skb_refdst;
 	__be16 protocol;
 	__u16 network_header;
 	__u16 mac_header;

@@ -349,6 +349,8 @@ static __always_inline int parse_ipv6(const struct cursor *c, struct packet *p, 
 		if (later)
 			break;
 	}
+	if (offset > p->end)
+		return PACKETS_MALFORMED_EXT;
 	p->key.protocol = next;
 	if (later) {
 		fragment_ports(p, 0);

@@ -1,0 +1,138 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { EventCause, EventType, FlowState, ObservationPoint, Verdict } from '../../model/layouts.gen.ts'
+import { dropReasonNames, KernelSymbols } from '../helpers/kernel-names.ts'
+import { KernelPrograms, ledgerGaps, NO_GAPS } from '../helpers/kernel-programs.ts'
+import type { KernelRecord } from '../helpers/kernel-records.ts'
+import { TestNet, type TestPod } from '../helpers/netns-pair.ts'
+import { describeKernel } from '../helpers/privileged.ts'
+import { DROP_CASES, type DropCase, send } from './drop-cases.ts'
+
+const symbols = new KernelSymbols()
+const reasons = dropReasonNames()
+
+describeKernel('drops told by bpf/kfree_skb.bpf.c', () => {
+  let net: TestNet
+  let k: KernelPrograms
+  let a: TestPod
+  let b: TestPod
+
+  beforeAll(async () => {
+    net = new TestNet('drops', 2)
+    ;[a, b] = net.pods as [TestPod, TestPod]
+    k = new KernelPrograms({
+      programs: [
+        'pod_egress',
+        'pod_ingress',
+        'flow_sweep',
+        'packet_dropped',
+        'segment_retransmitted',
+        'tcp_state_changed',
+      ],
+      constants: { kernel_base: symbols.base, node_netns_cookie: net.node.cookie() },
+    })
+    net.watch(k)
+    k.attachTracing()
+    net.up()
+    await net.serve(
+      b,
+      `
+import socket, time
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(('', 7100))
+t = socket.socket(); t.bind(('', 7200)); t.listen(8)
+r = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); r.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048); r.bind(('', 7300))
+print('ready'); time.sleep(600)
+`,
+    )
+  })
+  afterAll(() => {
+    k?.[Symbol.dispose]()
+    net?.[Symbol.dispose]()
+  })
+
+  for (const [name, wanted] of Object.entries(DROP_CASES)) {
+    it(`name reason, place, flow, pod and direction of ${name}`, async () => {
+      const before = k.dropCounts()
+      k.records()
+      await wanted.provoke(net, a, b)
+      await sleep(20)
+      const drops = k.records().filter((r) => r.type === EventType.DROP)
+      const pod = wanted.at === 'a' ? a : b
+      const mine = drops.filter((r) => wanted.reason.test(nameOf(r.dropReason)))
+      expect(mine.length, told(drops)).toBeGreaterThan(0)
+      if (wanted.packets !== 'some') expect(mine.length, told(drops)).toBe(wanted.packets)
+      for (const r of mine) expect(shape(r)).toEqual(expectedShape(wanted, pod))
+      // The exact counter of this pod and reason moved by as many.
+      const direction = wanted.direction === 'to' ? 1 : 2
+      const row = (rows: typeof before) =>
+        rows
+          .filter((d) => d.slot === pod.slot && d.direction === direction && wanted.reason.test(nameOf(d.reason)))
+          .reduce((n, d) => n + d.packets, 0)
+      expect(row(k.dropCounts()) - row(before)).toBe(mine.length)
+    })
+  }
+
+  it('leave out packets of namespaces that nobody watches, and count them', () => {
+    using other = new TestNet('foreign', 2)
+    other.up()
+    const before = k.ledger()
+    const [x] = other.pods as [TestPod, TestPod]
+    k.records()
+    send(other, x, '10.77.2.2', 7, 5)
+    const l = k.ledger()
+    expect(l.PACKETS_DROPPED_FOREIGN - before.PACKETS_DROPPED_FOREIGN).toBeGreaterThanOrEqual(5)
+    expect(l.PACKETS_DROPPED).toBe(before.PACKETS_DROPPED)
+    expect(k.records()).toEqual([])
+  })
+
+  it('keep the ledger closed', () => {
+    const l = k.ledger()
+    expect(ledgerGaps(l, k.sweep())).toEqual(NO_GAPS)
+    const counted = k.dropCounts().reduce((n, d) => n + d.packets, 0)
+    expect([counted, l.DROP_COUNTER_FULL]).toEqual([l.PACKETS_DROPPED, 0])
+  })
+})
+
+const nameOf = (reason: number): string => reasons.get(reason) ?? ''
+
+function told(drops: readonly KernelRecord[]): string {
+  return drops
+    .map(
+      (r) =>
+        `${reasons.get(r.dropReason)} ${r.src}:${r.srcPort} > ${r.dst}:${r.dstPort} if ${r.ifindex} at ${symbols.at(r.dropLocation)}`,
+    )
+    .join('\n')
+}
+
+function shape(r: KernelRecord) {
+  return {
+    src: r.src,
+    dst: r.dst,
+    ports: [r.srcPort, r.dstPort],
+    protocol: r.protocol,
+    ifindex: r.ifindex,
+    fromPod: (r.state & FlowState.FROM_POD) !== 0,
+    point: r.point,
+    verdict: r.verdict,
+    cause: r.cause,
+    counted: [r.packets, r.bytes, r.drops],
+    place: symbols.at(r.dropLocation) !== '' && r.dropLocation !== 0,
+  }
+}
+
+function expectedShape(wanted: DropCase, pod: TestPod): ReturnType<typeof shape> {
+  const fromPod = wanted.direction === 'from'
+  return {
+    src: wanted.src,
+    dst: wanted.dst,
+    ports: [...wanted.ports],
+    protocol: wanted.protocol,
+    ifindex: pod.ifindex,
+    fromPod,
+    point: fromPod ? ObservationPoint.FROM_ENDPOINT : ObservationPoint.TO_ENDPOINT,
+    verdict: Verdict.DROPPED,
+    cause: EventCause.DROP,
+    counted: [0, 0, 1],
+    place: true,
+  }
+}
