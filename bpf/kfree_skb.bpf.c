@@ -60,14 +60,10 @@ static __always_inline int owner_of(struct sk_buff *skb, const struct sock *rx_s
 			d->direction = was_received(skb) ? 2 : 1;
 	} else {
 		d->direction = was_received(skb) ? 1 : 2;
-		if (!cookie) {
+		if (!cookie)
 			cookie = cookie_of_socket(rx_sk);
-			d->direction = 1;
-		}
-		if (!cookie) {
+		if (!cookie)
 			cookie = cookie_of_socket(skb->sk);
-			d->direction = 2;
-		}
 		known = bpf_map_lookup_elem(&netns, &cookie);
 		if (!known)
 			return 0;
