@@ -27,6 +27,8 @@ export interface PrometheusConfig {
   /** Hubble's static string, or the structured form of its dynamic metrics. */
   readonly metrics?: string | readonly MetricConfig[] | undefined
   readonly tls?: TlsFiles | undefined
+  /** Answer in OpenMetrics, with exemplars, where the scraper asks for it. Default true. */
+  readonly openMetrics?: boolean | undefined
   readonly maxSeries?: number | undefined
   readonly maxSeriesPerFamily?: number | undefined
   /** Answers under way at a time. */

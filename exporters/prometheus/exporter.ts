@@ -10,6 +10,8 @@ import type {
   TelemetrySource,
 } from '../../model/contracts.ts'
 import type { FlowView } from '../../model/flow-view.ts'
+import { L7Type } from '../../model/l7.ts'
+import { EventType } from '../../model/layouts.gen.ts'
 import { StageLedger } from '../../model/ledger.ts'
 import { DEFAULT_ADDRESS, DEFAULT_METRICS, type PrometheusConfig, type PrometheusDependencies } from './config.ts'
 import { metricSpecs, parseMetrics } from './context/options.ts'
@@ -53,6 +55,8 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
   #lostSubscription: Disposable | undefined
   #timer: NodeJS.Timeout | undefined
   #removedSeries = 0
+  /** DNS messages seen, requests and responses: Retina's node-level pair. */
+  readonly #dns: [number, number] = [0, 0]
   #renderMs = 0
   #renderBytes = 0
 
@@ -87,6 +91,7 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
       address: parseListenAddress(config.address ?? DEFAULT_ADDRESS, 'prometheus.address'),
       logger,
       tls: config.tls,
+      openMetrics: config.openMetrics !== false,
       ...(config.maxScrapes === undefined ? {} : { maxScrapes: config.maxScrapes }),
       ...(config.timeoutMs === undefined ? {} : { timeoutMs: config.timeoutMs }),
       render: (format) => this.render(format),
@@ -130,6 +135,7 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
         continue
       }
       try {
+        if (view.type === EventType.DNS) this.#countDns(view)
         this.metrics.count(view)
       } catch (error) {
         failed++
@@ -175,6 +181,8 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
       const help = 'Number of lost events, each lost record counted'
       sink.counter('hubble_lost_events_total', help, this.#lost.get(source) ?? 0, { source })
     }
+    sink.counter('networkobservability_dns_request_count', 'DNS requests captured', this.#dns[0])
+    sink.counter('networkobservability_dns_response_count', 'DNS responses captured', this.#dns[1])
     for (const family of this.metrics.families) {
       const labels = { family: family.name }
       sink.gauge('sluice_metrics_series', 'Time series held', family.series, labels)
@@ -201,6 +209,12 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
     this.#lostSubscription?.[Symbol.dispose]()
     this.registry.clear()
     await this.#server[Symbol.asyncDispose]()
+  }
+
+  #countDns(view: FlowView): void {
+    const type = view.l7?.type
+    if (type === L7Type.REQUEST) this.#dns[0]++
+    else if (type === L7Type.RESPONSE) this.#dns[1]++
   }
 
   #countLost(lost: LostRecords): void {

@@ -16,6 +16,8 @@ export interface MetricsServerOptions {
   readonly address: ListenAddress
   readonly logger: Logger
   readonly tls?: TlsFiles | undefined
+  /** Whether OpenMetrics is offered. Default true. */
+  readonly openMetrics?: boolean
   /** Renders a scrape; the server releases what it gets. */
   readonly render: (format: Format) => Promise<ScrapeText>
   /** Told of every answer. */
@@ -181,7 +183,9 @@ export class MetricsServer implements AsyncDisposable {
   }
 
   async #scrape(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { format, contentType } = negotiateFormat(request.headers.accept)
+    const { format, contentType } = negotiateFormat(
+      this.#options.openMetrics === false ? undefined : request.headers.accept,
+    )
     const text = await this.#options.render(format)
     const deadline = setTimeout(() => response.destroy(), this.#options.timeoutMs ?? DEFAULT_TIMEOUT_MS)
     try {
