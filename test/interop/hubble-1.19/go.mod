@@ -1,4 +1,4 @@
-module sluice.dev/test/interop/hubble-cli
+module sluice.dev/test/interop/hubble-1.19
 
 go 1.25.0
 
