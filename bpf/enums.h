@@ -132,6 +132,7 @@ enum ledger_counter {
 	BYTES_UNREPORTED = 31,
 	BYTES_REPORTED = 32,
 	L7_TRUNCATED = 33,          /* L7 payloads cut at the capture length */
+	PACKETS_DROPPED_CONSUMED = 34, /* kfree_skb of packets that had done their work: no drop, in none of the above */
 	LEDGER_COUNTERS = 40,       /* size of the array; room to grow */
 };
 

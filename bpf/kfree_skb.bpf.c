@@ -143,6 +143,36 @@ static __always_inline void submit_drop(struct packet *p, struct flow_entry *ent
 	count(l, EVENTS_SUBMITTED, 1);
 }
 
+#define IS_REASON(number, name)                                                                                        \
+	(bpf_core_enum_value_exists(enum skb_drop_reason, name) &&                                                     \
+	 (number) == bpf_core_enum_value(enum skb_drop_reason, name))
+
+/*
+ * The kernel also frees by kfree_skb what did its work: the last segments of a connection, an echo reply whose copy went
+ * to a raw socket, listener reports. With every closing connection told as a drop, nobody would find the real ones.
+ */
+static __always_inline int was_consumed(const struct packet *p, __u32 reason)
+{
+	if (p->key.protocol == IPPROTO_TCP) {
+		/* acknowledged, and left unread when its socket was closed */
+		if (IS_REASON(reason, SKB_DROP_REASON_QUEUE_PURGE))
+			return 1;
+		if (p->l4_info & TCP_SYN || !p->payload || p->payload < p->end)
+			return 0;
+		return IS_REASON(reason, SKB_DROP_REASON_NOT_SPECIFIED) ||
+		       IS_REASON(reason, SKB_DROP_REASON_TCP_OLD_DATA) ||
+		       IS_REASON(reason, SKB_DROP_REASON_TCP_RESET) || IS_REASON(reason, SKB_DROP_REASON_TCP_CLOSE);
+	}
+	if (p->key.protocol == IPPROTO_ICMP)
+		return p->l4_info >> 8 == 0 && IS_REASON(reason, SKB_DROP_REASON_NO_SOCKET);
+	if (p->key.protocol == IPPROTO_ICMPV6) {
+		if (IS_REASON(reason, SKB_DROP_REASON_NO_SOCKET))
+			return p->l4_info >> 8 == 129;
+		return p->dst_ip[0] == 0xff && IS_REASON(reason, SKB_DROP_REASON_NOT_SPECIFIED);
+	}
+	return 0;
+}
+
 SEC("tp_btf/kfree_skb")
 int packet_dropped(unsigned long long *ctx)
 {
@@ -157,10 +187,10 @@ int packet_dropped(unsigned long long *ctx)
 	struct ledger *l;
 	__u32 length, offset;
 	__u16 folded;
+	int wrong;
 
 	/* From 6.3 on consume_skb passes here with a reason of its own on some paths: that is no drop. */
-	if (bpf_core_enum_value_exists(enum skb_drop_reason, SKB_CONSUMED) &&
-	    reason == bpf_core_enum_value(enum skb_drop_reason, SKB_CONSUMED))
+	if (IS_REASON(reason, SKB_CONSUMED))
 		return 0;
 	l = ledger_of_cpu();
 	if (!l)
@@ -174,10 +204,15 @@ int packet_dropped(unsigned long long *ctx)
 	folded = fold_reason(reason);
 	/* from the IP header on: how much of the link header is still there depends on where it was dropped */
 	length = skb->len + (__u32)(skb->data - skb->head) - skb->network_header;
+	c.memory = skb->head + skb->network_header;
+	wrong = skb->network_header == 0xffff || parse_ip(&c, &p, skb->protocol, 0, length);
+	if (!wrong && was_consumed(&p, reason)) {
+		count(l, PACKETS_DROPPED_CONSUMED, 1);
+		return 0;
+	}
 	count(l, PACKETS_DROPPED, 1);
 	count_drop(&d, folded, length, l);
-	c.memory = skb->head + skb->network_header;
-	if (skb->network_header == 0xffff || parse_ip(&c, &p, skb->protocol, 0, length)) {
+	if (wrong) {
 		count(l, PACKETS_DROPPED_UNPARSED, 1);
 		if (!p.ip_version)
 			return 0;

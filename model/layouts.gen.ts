@@ -282,6 +282,7 @@ export const LedgerCounter = {
   BYTES_UNREPORTED: 31,
   BYTES_REPORTED: 32,
   L7_TRUNCATED: 33,
+  PACKETS_DROPPED_CONSUMED: 34,
   LEDGER_COUNTERS: 40,
 } as const
 

@@ -64,9 +64,15 @@ struct sk_buff {
 	unsigned char *data;
 };
 
-/* Only to ask the running kernel which number SKB_CONSUMED has, if any. */
+/* Only to ask the running kernel which numbers these have, if any. */
 enum skb_drop_reason {
 	SKB_CONSUMED = 1,
+	SKB_DROP_REASON_NOT_SPECIFIED = 2,
+	SKB_DROP_REASON_NO_SOCKET = 3,
+	SKB_DROP_REASON_TCP_OLD_DATA = 4,
+	SKB_DROP_REASON_TCP_RESET = 5,
+	SKB_DROP_REASON_TCP_CLOSE = 6,
+	SKB_DROP_REASON_QUEUE_PURGE = 7,
 };
 
 #pragma clang attribute pop
