@@ -105,6 +105,17 @@ export class NameTable {
     return this.#refs[entry]!
   }
 
+  /** Interns names that somebody else knows (a replayed flow); the reference is good until release() and its flows. */
+  acquire(names: readonly string[]): number {
+    return this.#intern(names).ref
+  }
+
+  /** @param names as given to acquire() */
+  release(names: readonly string[]): void {
+    const set = this.#setByKey.get(names.join(' '))
+    if (set !== undefined) this.#disuse(set)
+  }
+
   /** Notes that an observer was told that a name has these addresses. @param ttl seconds */
   learn(observer: number, name: string, ips: readonly string[], ttl: number): void {
     const text = name.endsWith('.') ? name.slice(0, -1).toLowerCase() : name.toLowerCase()
@@ -205,7 +216,7 @@ export class NameTable {
     const key = names.join(' ')
     let set = this.#setByKey.get(key)
     if (set === undefined) {
-      set = { ref: this.#sets.add(Object.freeze(names)), key, users: 0, end: 0, queued: false }
+      set = { ref: this.#sets.add(Object.freeze([...names])), key, users: 0, end: 0, queued: false }
       this.#setByKey.set(key, set)
     }
     set.users++

@@ -42,6 +42,11 @@ export class ServiceTable {
     return this.#byName.size
   }
 
+  /** Reference of a service by its name, 0 when it is not known. */
+  refOf(namespace: string, name: string): number {
+    return this.#byName.get(`${namespace}/${name}`)?.ref ?? 0
+  }
+
   get(ref: number): Service | undefined {
     return this.#byRef[ref]
   }

@@ -46,7 +46,7 @@ export class CollectorState implements FlowContext, MetadataSink {
   readonly services: ServiceTable
   readonly learnedNames: NameTable
   readonly namespaces: NamespaceTable
-  readonly #kernel: KernelNames
+  #kernel: KernelNames
   #nodeLabels: readonly string[] = []
 
   constructor(options: CollectorStateOptions) {
@@ -65,6 +65,11 @@ export class CollectorState implements FlowContext, MetadataSink {
     this.services = new ServiceTable(historyEnd)
     this.learnedNames = new NameTable({ ...options.names, historyEnd })
     this.namespaces = new NamespaceTable((ref) => this.endpoints.get(ref))
+  }
+
+  /** Takes kernel names from elsewhere: a replayed file brings its own. */
+  useKernelNames(kernel: KernelNames): void {
+    this.#kernel = kernel
   }
 
   get nodeLabels(): readonly string[] {

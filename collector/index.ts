@@ -1,0 +1,13 @@
+/** What other folders use of the collector; collector/kernel/ has an index of its own. */
+export { RecordClock, type RecordClockOptions } from './clock.ts'
+export { EndpointTable, type LocalInterface } from './endpoints.ts'
+export { DEFAULT_HISTORY_FLOWS, DEFAULT_L7_BYTES, FlowHistory } from './history.ts'
+export { type RedactOptions, Redactor } from './l7/redact.ts'
+export { type Metadata, parseMetadata } from './metadata/file.ts'
+export { StaticMetadata, type StaticMetadataOptions } from './metadata/static.ts'
+export { workloadOf } from './metadata/workload.ts'
+export { Collector, type CollectorOptions, type KernelSide } from './pipeline.ts'
+export { type ReplayOptions, ReplaySource } from './replay/source.ts'
+export type { RecordReader } from './source.ts'
+export type { RecordFacts, RecordSource } from './stamp.ts'
+export { CollectorState, type CollectorStateOptions, type KernelNames } from './state.ts'
