@@ -1,7 +1,12 @@
 import { release } from 'node:os'
-import type { AgentInfo } from '../api/agent-service.ts'
 import { timestamp } from '../api/agent-events.ts'
-import { type Component, ComponentState, type GetLedgerResponse, type GetStatusResponse } from '../api/gen/sluice/v1/agent.ts'
+import type { AgentInfo } from '../api/agent-service.ts'
+import {
+  type Component,
+  ComponentState,
+  type GetLedgerResponse,
+  type GetStatusResponse,
+} from '../api/gen/sluice/v1/agent.ts'
 import type { LedgerReport } from './ledger.ts'
 
 /** How one part of the agent is. */

@@ -8,14 +8,13 @@ import {
   type WatchedInterface,
 } from '../collector/kernel/index.ts'
 import type { KernelSide } from '../collector/pipeline.ts'
-import type { KernelNames } from '../collector/state.ts'
-import type { CollectorState } from '../collector/state.ts'
+import type { CollectorState, KernelNames } from '../collector/state.ts'
 import type { TelemetrySink, TelemetrySource } from '../model/contracts.ts'
 import { LedgerCounter } from '../model/layouts.gen.ts'
 import { type LedgerLine, StageLedger } from '../model/ledger.ts'
+import type { PartStatus } from './agent-info.ts'
 import type { Config } from './config.ts'
 import { durationMs, sizeBytes } from './config-values.ts'
-import type { PartStatus } from './agent-info.ts'
 import type { KernelReading } from './ledger.ts'
 
 /** TCP flags by the names of the configuration, as bits of the header's low byte. */
@@ -83,7 +82,8 @@ export class KernelPart implements KernelSide, TelemetrySource, AsyncDisposable 
       const shown = event.interface
       this.#log.debug({ interface: shown.name, kind: shown.kind, ips: shown.ips }, `device ${event.kind}`)
       if (event.kind === 'removed') state.endpoints.removeInterface(shown.ifindex)
-      else if (shown.kind === 'pod') state.endpoints.addInterface({ ifindex: shown.ifindex, name: shown.name, ips: shown.ips })
+      else if (shown.kind === 'pod')
+        state.endpoints.addInterface({ ifindex: shown.ifindex, name: shown.name, ips: shown.ips })
     })
     this.interfaces.start()
     this.datapath.start()
@@ -167,16 +167,30 @@ export class KernelPart implements KernelSide, TelemetrySource, AsyncDisposable 
     const counts = this.datapath.counters.ledger(this.#counts)
     for (const [name, index] of Object.entries(LedgerCounter)) {
       if (name === 'LEDGER_COUNTERS') continue
-      sink.counter('sluice_kernel_ledger_total', 'The kernel’s half of the ledger', counts[index]!, { counter: name.toLowerCase() })
+      sink.counter('sluice_kernel_ledger_total', 'The kernel’s half of the ledger', counts[index]!, {
+        counter: name.toLowerCase(),
+      })
     }
     const { entries, openPackets, removed } = this.datapath.sweeper.last
     sink.gauge('sluice_flow_table_flows', 'Flows in the kernel’s table', entries)
-    sink.gauge('sluice_flow_table_capacity_flows', 'Flows that fit into the kernel’s table', this.datapath.options.maxFlows)
-    sink.gauge('sluice_flow_table_open_packets', 'Packets that no record has carried out yet, at the last sweep', openPackets)
+    sink.gauge(
+      'sluice_flow_table_capacity_flows',
+      'Flows that fit into the kernel’s table',
+      this.datapath.options.maxFlows,
+    )
+    sink.gauge(
+      'sluice_flow_table_open_packets',
+      'Packets that no record has carried out yet, at the last sweep',
+      openPackets,
+    )
     sink.gauge('sluice_flow_table_removed_flows', 'Flows taken out by the last sweep', removed)
     sink.counter('sluice_sweeps_total', 'Sweeps of the flow table', this.datapath.sweeper.sweeps)
     sink.counter('sluice_sweep_failures_total', 'Sweeps that failed', this.datapath.sweeper.failures)
-    sink.gauge('sluice_ring_used_bytes', 'Bytes of the ring that are written and not released', this.datapath.ring.usedBytes)
+    sink.gauge(
+      'sluice_ring_used_bytes',
+      'Bytes of the ring that are written and not released',
+      this.datapath.ring.usedBytes,
+    )
     sink.gauge('sluice_ring_bytes', 'Size of the ring', this.datapath.ring.size)
     const { added, removed: gone, attachFailures, unwatched, overruns, uninspected } = this.interfaces.counts
     sink.gauge('sluice_interfaces', 'Devices watched', this.watched.length)
@@ -184,7 +198,11 @@ export class KernelPart implements KernelSide, TelemetrySource, AsyncDisposable 
     for (const [event, value] of Object.entries(counters)) {
       sink.counter('sluice_interface_events_total', 'What happened to devices', value, { event })
     }
-    sink.gauge('sluice_interfaces_sharing_slot', 'Devices without counters of their own', this.interfaces.sharingSlotZero)
+    sink.gauge(
+      'sluice_interfaces_sharing_slot',
+      'Devices without counters of their own',
+      this.interfaces.sharingSlotZero,
+    )
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

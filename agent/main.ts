@@ -31,7 +31,10 @@ export async function runAgent(options: RunOptions): Promise<number> {
   try {
     if (options.dryRun) {
       const report = KernelDatapath.verify(datapathOptions(config, log))
-      log.info({ missing_tracepoints: report.missingTracepoints }, 'dry run: configuration and programs are good, nothing was attached')
+      log.info(
+        { missing_tracepoints: report.missingTracepoints },
+        'dry run: configuration and programs are good, nothing was attached',
+      )
       return 0
     }
     await using agent = new Agent(config, log, options.source)

@@ -6,7 +6,12 @@ import { readFileSync } from 'node:fs'
  * the same over restarts without a file of our own. Random where the machine has no id.
  */
 export function uuidSeed(nodeName: string): Uint32Array {
-  const hash = createHash('sha256').update('sluice flow uuid\0').update(machineId()).update('\0').update(nodeName).digest()
+  const hash = createHash('sha256')
+    .update('sluice flow uuid\0')
+    .update(machineId())
+    .update('\0')
+    .update(nodeName)
+    .digest()
   return new Uint32Array(hash.buffer.slice(hash.byteOffset, hash.byteOffset + 16))
 }
 

@@ -1,15 +1,15 @@
-import { errorText } from '../base/errors.ts'
-import type { Logger } from '../base/logger.ts'
 import { AgentEventRing } from '../api/agent-events.ts'
 import { type ListenSpec, parseListenAddress } from '../api/listener.ts'
 import { ApiServer } from '../api/server.ts'
+import { errorText } from '../base/errors.ts'
+import type { Logger } from '../base/logger.ts'
 import { RecordClock } from '../collector/clock.ts'
 import { StaticMetadata } from '../collector/metadata/static.ts'
 import { Collector } from '../collector/pipeline.ts'
 import type { RecordSource } from '../collector/stamp.ts'
 import { CollectorState } from '../collector/state.ts'
 import { JsonLogExporter, resolveJsonLogOptions } from '../exporters/json-log/index.ts'
-import { PrometheusExporter } from '../exporters/prometheus/index.ts'
+import { NodeFamilies, PrometheusExporter, type RefreshingSource } from '../exporters/prometheus/index.ts'
 import { compileFlowFilters } from '../filters/hubble/index.ts'
 import { parseFlowFilters } from '../filters/hubble/json.ts'
 import type { Exporter, MetadataSource, TelemetrySource } from '../model/contracts.ts'
@@ -21,6 +21,7 @@ import { durationMs, sizeBytes } from './config-values.ts'
 import { type Check, HealthServer } from './health.ts'
 import { KernelPart, kernelNames } from './kernel-part.ts'
 import { ledgerReport } from './ledger.ts'
+import { KernelNodeCounters, procNetOf } from './node-counters.ts'
 import { startTelemetry } from './telemetry.ts'
 import { uuidSeed } from './uuid-seed.ts'
 import { sluiceVersion } from './version.ts'
@@ -31,7 +32,9 @@ const STOP_DEADLINE_MS = 5000
 const STALLED_MS = 10_000
 
 /** Where flows come from: the kernel, or records that were brought along (a replay). */
-export type FlowSource = { readonly kind: 'kernel' } | { readonly kind: 'replay'; make(state: CollectorState): RecordSource }
+export type FlowSource =
+  | { readonly kind: 'kernel' }
+  | { readonly kind: 'replay'; make(state: CollectorState): RecordSource }
 
 /**
  * Every part of one agent, made from the configuration and connected; each is set once. Parts are started in the
@@ -77,7 +80,11 @@ export class Agent implements AsyncDisposable {
     this.collector = new Collector({
       state: this.state,
       clock: new RecordClock({ readOffset: () => bootToWallOffset().offsetNs }),
-      sources: [this.kernel ? { name: 'kernel', reader: this.kernel.datapath.ring } : (source as { make(s: CollectorState): RecordSource }).make(this.state)],
+      sources: [
+        this.kernel
+          ? { name: 'kernel', reader: this.kernel.datapath.ring }
+          : (source as { make(s: CollectorState): RecordSource }).make(this.state),
+      ],
       exporters,
       ...(this.kernel ? { kernel: this.kernel } : {}),
       redact: config.redact,
@@ -179,7 +186,15 @@ export class Agent implements AsyncDisposable {
     this.#ready = false
     await this.collector.stop(STOP_DEADLINE_MS)
     this.#stop.abort()
-    const parts: (AsyncDisposable | undefined)[] = [this.api, ...this.#metadata, this.health, this.prometheus, this.jsonLog, this.#telemetry, this.kernel]
+    const parts: (AsyncDisposable | undefined)[] = [
+      this.api,
+      ...this.#metadata,
+      this.health,
+      this.prometheus,
+      this.jsonLog,
+      this.#telemetry,
+      this.kernel,
+    ]
     for (const part of parts) {
       try {
         await part?.[Symbol.asyncDispose]()
@@ -191,22 +206,42 @@ export class Agent implements AsyncDisposable {
 
   #makePrometheus(): PrometheusExporter {
     const { metrics } = this.config
-    const agent = this
     return new PrometheusExporter(
       {
         address: metrics.listen,
         metrics: metrics.handlers.join(' '),
         maxSeries: metrics.maxSeries,
         ...(metrics.tls
-          ? { tls: { ...metrics.tls, clientCaFiles: metrics.tls.clientCaFile === undefined ? undefined : [metrics.tls.clientCaFile] } }
+          ? {
+              tls: {
+                ...metrics.tls,
+                clientCaFiles: metrics.tls.clientCaFile === undefined ? undefined : [metrics.tls.clientCaFile],
+              },
+            }
           : {}),
       },
       {
         logger: this.log.child({ part: 'prometheus' }),
-        telemetry: { [Symbol.iterator]: () => agent.#telemetrySources()[Symbol.iterator]() },
-        ledgers: { [Symbol.iterator]: () => agent.#stages()[Symbol.iterator]() },
+        telemetry: { [Symbol.iterator]: () => this.#telemetrySources()[Symbol.iterator]() },
+        ledgers: { [Symbol.iterator]: () => this.#stages()[Symbol.iterator]() },
+        refreshing: this.#nodeFamilies(),
       },
     )
+  }
+
+  #nodeFamilies(): RefreshingSource[] {
+    if (!this.kernel) return []
+    const { netns } = this.config.node
+    // Of another namespace than our own only what its processes' /proc shows; without one its sockets are not told.
+    const procNet = netns === undefined ? undefined : (procNetOf(netns) ?? '/nonexistent')
+    return [
+      new NodeFamilies({
+        counters: new KernelNodeCounters(this.kernel, this.state),
+        logger: this.log.child({ part: 'prometheus' }),
+        version: sluiceVersion(),
+        ...(procNet === undefined ? {} : { procNet }),
+      }),
+    ]
   }
 
   #telemetrySources(): TelemetrySource[] {
@@ -284,7 +319,10 @@ function exporterStatus(name: string, exporter: Exporter | undefined, target: st
   return {
     name: `exporter/${name}`,
     state: lost > 0 ? 'degraded' : 'ok',
-    message: lost > 0 ? `${lost} flows lost: ${[...exporter.ledger.lostByReason].map(([reason, n]) => `${reason} ${n}`).join(', ')}` : '',
+    message:
+      lost > 0
+        ? `${lost} flows lost: ${[...exporter.ledger.lostByReason].map(([reason, n]) => `${reason} ${n}`).join(', ')}`
+        : '',
     details: { target, delivered, waiting, lost },
   }
 }
