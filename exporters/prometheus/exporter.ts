@@ -193,6 +193,11 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
     sink.gauge('sluice_metrics_label_values', 'Label values held', this.metrics.values.size)
     sink.counter('sluice_metrics_label_values_refused_total', 'Label values without room', this.metrics.values.refused)
     sink.counter('sluice_metrics_series_removed_total', 'Label sets removed after their pod', this.#removedSeries)
+    sink.counter(
+      'sluice_metrics_pods_forgotten_total',
+      'Pods whose series stay: too many went at a time',
+      this.#stale.forgotten,
+    )
     sink.gauge('sluice_metrics_render_seconds', 'Duration of the last rendering', this.#renderMs / 1000)
     sink.gauge('sluice_metrics_render_bytes', 'Size of the last rendering before compression', this.#renderBytes)
     sink.counter('sluice_metrics_scrapes_refused_total', 'Scrapes answered 503', this.#server.refused)

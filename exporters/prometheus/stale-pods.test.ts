@@ -121,5 +121,6 @@ describe('StalePods', () => {
     values.intern('a/p0')
     const due = stale.takeDue(values, 1e9)
     expect([...due!.qualified]).toEqual([values.lookup('a/p24999')])
+    expect(stale.forgotten).toBe(15_000)
   })
 })

@@ -18,6 +18,8 @@ interface Pod {
  * when no other pod that is known has that name.
  */
 export class StalePods {
+  /** Pods forgotten before their series went: more than 10,000 were deleted within a minute. */
+  forgotten = 0
   readonly #delayMs: number
   readonly #live = new Map<string, Pod>()
   readonly #liveNames = new Map<string, number>()
@@ -94,6 +96,6 @@ export class StalePods {
       return
     }
     const [first] = this.#gone.keys()
-    if (first !== undefined) this.#gone.delete(first)
+    if (first !== undefined && this.#gone.delete(first)) this.forgotten++
   }
 }
