@@ -76,14 +76,7 @@ export class Attachments implements Disposable {
   detach(ifindex: number): void {
     this.forget(ifindex)
     if (this.#options.mode !== 'clsact') return
-    this.#options.node.run(() => {
-      try {
-        for (const direction of DIRECTIONS) detachClsact(ifindex, direction, this.#slot)
-        if (this.#ownQdiscs.delete(ifindex)) removeEmptyClsact(ifindex)
-      } catch (error) {
-        if (errnoOf(error) !== 'ENODEV') throw error
-      }
-    })
+    this.#options.node.run(() => detachFilters(ifindex, this.#slot, this.#ownQdiscs.delete(ifindex)))
   }
 
   /** The device is gone, and the attachments with it: removes the pins. */
@@ -152,6 +145,24 @@ export class Attachments implements Disposable {
   #attachClsact(program: BpfProgram, ifindex: number, direction: Direction): void {
     if (ensureClsact(ifindex)) this.#ownQdiscs.add(ifindex)
     attachClsact(program, ifindex, direction, this.#slot)
+  }
+}
+
+/** Takes the clsact filters of an instance off devices; tcx links need no more than their pins removed. */
+export function detachEverywhere(ifindexes: readonly number[], instance: string, node: NodeNamespace): void {
+  const slot = { handle: clsactHandle(instance), priority: CLSACT_PRIORITY }
+  node.run(() => {
+    for (const ifindex of ifindexes) detachFilters(ifindex, slot, false)
+  })
+}
+
+/** @param ownQdisc whether the qdisc goes too, unless others have filters on it */
+function detachFilters(ifindex: number, slot: ClsactSlot, ownQdisc: boolean): void {
+  try {
+    for (const direction of DIRECTIONS) detachClsact(ifindex, direction, slot)
+    if (ownQdisc) removeEmptyClsact(ifindex)
+  } catch (error) {
+    if (errnoOf(error) !== 'ENODEV') throw error
   }
 }
 

@@ -15,5 +15,6 @@ export {
 export { KernelSymbols, kernelBase } from './kernel-symbols.ts'
 export { KernelDatapath, type TakeoverReport } from './loader.ts'
 export { DATAPATH_DEFAULTS, type DatapathOptions } from './options.ts'
+export { purgeDatapath } from './purge.ts'
 export { RingReader } from './ring.ts'
 export type { SweepResult } from './sweep.ts'

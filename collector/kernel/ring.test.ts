@@ -102,6 +102,19 @@ describe('RingReader', () => {
     expect(reader.usedBytes).toBe(0)
   })
 
+  it('waitingRecords() counts what is committed and not read, and reads nothing', () => {
+    const ring = new FakeRing()
+    const reader = new RingReader(ring)
+    for (const byte of [1, 2, 3]) ring.write([byte])
+    ring.write([4], { discarded: true })
+    ring.write([5])
+    expect(reader.waitingRecords()).toBe(4)
+    expect(read(reader, reader.next(), 1)).toEqual([1])
+    expect(reader.waitingRecords()).toBe(3)
+    ring.write([6], { busy: true })
+    expect(reader.waitingRecords()).toBe(3)
+  })
+
   it('a new reader goes on where the last one released', () => {
     const ring = new FakeRing()
     const before = new RingReader(ring)
