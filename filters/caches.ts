@@ -2,18 +2,27 @@ import type { Endpoint } from '../model/endpoint.ts'
 import type { FlowContext, FlowView } from '../model/flow-view.ts'
 import type { FlowPredicate, Side } from './predicate.ts'
 
-/** Slots of a cache, a power of two. 4,096 endpoints × 5 bytes = 20 kB for each test of an endpoint. */
-const ENDPOINT_SLOTS = 4096
-/** 1,024 values × 9 bytes for each test of names or services. */
-const VALUE_SLOTS = 1024
+/** Slots of the caches of one predicate together: 65,536 × at most 9 bytes = 590 kB for each reader with a filter. */
+const ALL_SLOTS = 65_536
+/** Slots of one cache at most and at least; powers of two, as the low bits of a number choose the slot. */
+const MAX_SLOTS = 4096
+const MIN_SLOTS = 16
+
+/** Slots for each cache of a predicate. A filter with hundreds of tests gets small caches, not hundreds of large ones. */
+export function cacheSlots(caches: number): number {
+  const share = ALL_SLOTS / Math.max(1, caches)
+  return Math.min(MAX_SLOTS, Math.max(MIN_SLOTS, 2 ** Math.floor(Math.log2(share))))
+}
 
 /**
  * A test of an endpoint, asked once for each version of it: the answer is kept by reference number. Direct-mapped,
  * so that it is bounded and a collision costs one evaluation; emptied when flows of another context come.
+ *
+ * @param slots of the cache, from cacheSlots()
  */
-export function endpointTest(side: Side, test: (endpoint: Endpoint) => boolean): FlowPredicate {
-  const refs = new Uint32Array(ENDPOINT_SLOTS)
-  const answers = new Uint8Array(ENDPOINT_SLOTS)
+export function endpointTest(side: Side, slots: number, test: (endpoint: Endpoint) => boolean): FlowPredicate {
+  const refs = new Uint32Array(slots)
+  const answers = new Uint8Array(slots)
   let known: FlowContext | undefined
   const look = (context: FlowContext, ref: number): boolean => {
     if (context !== known) {
@@ -21,7 +30,7 @@ export function endpointTest(side: Side, test: (endpoint: Endpoint) => boolean):
       refs.fill(0xffff_ffff)
       known = context
     }
-    const slot = ref & (ENDPOINT_SLOTS - 1)
+    const slot = ref & (slots - 1)
     if (refs[slot] === ref) return answers[slot] === 1
     const answer = test(context.endpoint(ref))
     refs[slot] = ref
@@ -38,18 +47,19 @@ export function endpointTest(side: Side, test: (endpoint: Endpoint) => boolean):
  * believed only while the number still stands for the same object. Values are immutable.
  */
 export function valueTest<T extends object>(
+  slots: number,
   refOf: (view: FlowView) => number,
   resolve: (context: FlowContext, ref: number) => T | undefined,
   test: (value: T) => boolean,
 ): FlowPredicate {
-  const values = new Array<T | undefined>(VALUE_SLOTS).fill(undefined)
-  const answers = new Uint8Array(VALUE_SLOTS)
+  const values = new Array<T | undefined>(slots).fill(undefined)
+  const answers = new Uint8Array(slots)
   return (view) => {
     const ref = refOf(view)
     if (ref === 0) return false
     const value = resolve(view.context, ref)
     if (value === undefined) return false
-    const slot = ref & (VALUE_SLOTS - 1)
+    const slot = ref & (slots - 1)
     if (values[slot] === value) return answers[slot] === 1
     const answer = test(value)
     values[slot] = value

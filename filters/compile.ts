@@ -1,4 +1,4 @@
-import { contextTest } from './caches.ts'
+import { cacheSlots, contextTest } from './caches.ts'
 import { parseLabels } from './label-selector.ts'
 import { addressTest } from './matchers/addresses.ts'
 import {
@@ -43,7 +43,7 @@ type TestOf<K extends Op> = Extract<FieldTest, { op: K }>
  * answer remembered by reference, then what resolves an L7 message and what runs an expression. Tests of an AND run in
  * this order; they have no effect, so the order changes cost only.
  */
-const TESTS: { readonly [K in Op]: (test: TestOf<K>) => FlowPredicate } = {
+const TESTS: { readonly [K in Op]: (test: TestOf<K>, slots: number) => FlowPredicate } = {
   verdict: (test) => verdictTest(test.values),
   'traffic-direction': (test) => trafficDirectionTest(test.values),
   'ip-version': (test) => ipVersionTest(test.versions),
@@ -60,14 +60,14 @@ const TESTS: { readonly [K in Op]: (test: TestOf<K>) => FlowPredicate } = {
       return test.selectors.some((selector) => selector.matches(labels))
     }),
   ip: (test) => addressTest(test.side, test.addresses, test.prefixes),
-  identity: (test) => identityTest(test.side, test.values),
-  pod: (test) => podTest(test.side, test.names),
-  workload: (test) => workloadTest(test.side, test.entries),
-  'cluster-name': (test) => clusterNameTest(test.side, test.names),
-  label: (test) => labelTest(test.side, test.selectors),
+  identity: (test, slots) => identityTest(test.side, test.values, slots),
+  pod: (test, slots) => podTest(test.side, test.names, slots),
+  workload: (test, slots) => workloadTest(test.side, test.entries, slots),
+  'cluster-name': (test, slots) => clusterNameTest(test.side, test.names, slots),
+  label: (test, slots) => labelTest(test.side, test.selectors, slots),
   protocol: (test) => protocolTest(test.names),
-  service: (test) => serviceTest(test.side, test.names),
-  fqdn: (test) => fqdnTest(test.side, test.pattern),
+  service: (test, slots) => serviceTest(test.side, test.names, slots),
+  fqdn: (test, slots) => fqdnTest(test.side, test.pattern, slots),
   interface: (test) => interfaceTest(test.entries),
   uuid: (test) => uuidTest(test.values),
   'trace-id': (test) => traceIdTest(test.values),
@@ -95,23 +95,45 @@ const RANK = new Map<string, number>(Object.keys(TESTS).map((op, rank) => [op, r
  * answers about endpoints by reference; use one function per reader, on one thread.
  */
 export function compile(predicate: Predicate): FlowPredicate {
+  return compileNode(predicate, cacheSlots(countCaches(predicate)))
+}
+
+const CACHED: ReadonlySet<string> = new Set<Op>([
+  'identity',
+  'pod',
+  'workload',
+  'cluster-name',
+  'label',
+  'service',
+  'fqdn',
+])
+
+/** Tests that remember answers. */
+function countCaches(predicate: Predicate): number {
+  if (predicate.op === 'not') return countCaches(predicate.of)
+  if (predicate.op !== 'all' && predicate.op !== 'any') return CACHED.has(predicate.op) ? 1 : 0
+  return predicate.of.reduce((sum, one) => sum + countCaches(one), 0)
+}
+
+function compileNode(predicate: Predicate, slots: number): FlowPredicate {
+  const part = (one: Predicate) => compileNode(one, slots)
   switch (predicate.op) {
     case 'all':
-      return conjunction(inOrder(predicate.of).map(compile))
+      return conjunction(inOrder(predicate.of).map(part))
     case 'any':
-      return disjunction(inOrder(predicate.of).map(compile))
+      return disjunction(inOrder(predicate.of).map(part))
     case 'not': {
-      const inner = compile(predicate.of)
+      const inner = part(predicate.of)
       return (view) => !inner(view)
     }
     default:
-      return compileTest(predicate)
+      return compileTest(predicate, slots)
   }
 }
 
-function compileTest<K extends Op>(test: TestOf<K>): FlowPredicate {
+function compileTest<K extends Op>(test: TestOf<K>, slots: number): FlowPredicate {
   // The table's type says that the entry of an op takes tests of that op.
-  return (TESTS[test.op] as (test: TestOf<K>) => FlowPredicate)(test)
+  return (TESTS[test.op] as (test: TestOf<K>, slots: number) => FlowPredicate)(test, slots)
 }
 
 function inOrder(predicates: readonly Predicate[]): Predicate[] {

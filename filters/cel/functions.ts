@@ -1,4 +1,4 @@
-import { compileRegex, type Regex } from '../regex.ts'
+import { compileRegex, type Regex, regexSize } from '../regex.ts'
 import { conversions } from './conversions.ts'
 import { type Budget, type FunctionTable, fn, method, type Overload, toInt, toUint } from './overload.ts'
 import { timeFunctions } from './time.ts'
@@ -64,9 +64,10 @@ function codePoints(text: string): bigint {
   return count
 }
 
-/** A pattern that is met while running costs as much as compiling it does. */
+/** A pattern may be made while running: it costs what compiling and matching it may take. */
 function matches([text, pattern]: readonly string[], budget: Budget): boolean {
-  budget.take(100 + pattern!.length + (text!.length >> 4))
+  const size = regexSize(pattern!)
+  budget.take(10 + (size >> 2) + ((text!.length * size) >> 8))
   let regex: Regex
   try {
     regex = compileRegex(pattern!)

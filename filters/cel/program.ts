@@ -39,6 +39,13 @@ export function compileCel(source: string): CelProgram {
   return new Program(source, (evaluation) => code.run(evaluation))
 }
 
+let allFaults = 0
+
+/** Evaluations that failed, of all programs since the process started. */
+export function celFaults(): number {
+  return allFaults
+}
+
 class Program implements CelProgram {
   readonly source: string
   faults = 0
@@ -61,6 +68,7 @@ class Program implements CelProgram {
     } catch (error) {
       if (!(error instanceof CelFault)) throw error
       this.faults++
+      allFaults++
       this.lastFault = error.reason
       return undefined
     }

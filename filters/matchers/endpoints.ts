@@ -3,17 +3,17 @@ import { type LabelSelector, parseLabels } from '../label-selector.ts'
 import type { NamePattern } from '../names.ts'
 import type { FlowPredicate, NamespacedName, Side, WorkloadEntry } from '../predicate.ts'
 
-export function identityTest(side: Side, values: readonly number[]): FlowPredicate {
+export function identityTest(side: Side, values: readonly number[], slots: number): FlowPredicate {
   const wanted = new Set(values)
-  return endpointTest(side, (endpoint) => wanted.has(endpoint.identity))
+  return endpointTest(side, slots, (endpoint) => wanted.has(endpoint.identity))
 }
 
-export function podTest(side: Side, names: readonly NamespacedName[]): FlowPredicate {
-  return endpointTest(side, (endpoint) => isNamed(names, endpoint.namespace, endpoint.podName))
+export function podTest(side: Side, names: readonly NamespacedName[], slots: number): FlowPredicate {
+  return endpointTest(side, slots, (endpoint) => isNamed(names, endpoint.namespace, endpoint.podName))
 }
 
-export function workloadTest(side: Side, entries: readonly WorkloadEntry[]): FlowPredicate {
-  return endpointTest(side, (endpoint) =>
+export function workloadTest(side: Side, entries: readonly WorkloadEntry[], slots: number): FlowPredicate {
+  return endpointTest(side, slots, (endpoint) =>
     endpoint.workloads.some((workload) =>
       entries.some(
         (entry) =>
@@ -23,28 +23,30 @@ export function workloadTest(side: Side, entries: readonly WorkloadEntry[]): Flo
   )
 }
 
-export function labelTest(side: Side, selectors: readonly LabelSelector[]): FlowPredicate {
-  return endpointTest(side, (endpoint) => {
+export function labelTest(side: Side, selectors: readonly LabelSelector[], slots: number): FlowPredicate {
+  return endpointTest(side, slots, (endpoint) => {
     const labels = parseLabels(endpoint.labels)
     return selectors.some((selector) => selector.matches(labels))
   })
 }
 
-export function clusterNameTest(side: Side, names: readonly string[]): FlowPredicate {
+export function clusterNameTest(side: Side, names: readonly string[], slots: number): FlowPredicate {
   const wanted = new Set(names)
-  return endpointTest(side, (endpoint) => wanted.has(endpoint.clusterName))
+  return endpointTest(side, slots, (endpoint) => wanted.has(endpoint.clusterName))
 }
 
-export function serviceTest(side: Side, names: readonly NamespacedName[]): FlowPredicate {
+export function serviceTest(side: Side, names: readonly NamespacedName[], slots: number): FlowPredicate {
   return valueTest(
+    slots,
     side === 'source' ? (view) => view.sourceServiceRef : (view) => view.destinationServiceRef,
     (context, ref) => context.service(ref),
     (service) => isNamed(names, service.namespace, service.name),
   )
 }
 
-export function fqdnTest(side: Side, pattern: NamePattern): FlowPredicate {
+export function fqdnTest(side: Side, pattern: NamePattern, slots: number): FlowPredicate {
   return valueTest(
+    slots,
     side === 'source' ? (view) => view.sourceNamesRef : (view) => view.destinationNamesRef,
     (context, ref) => context.names(ref),
     (names) => names.some((name) => pattern.matches(name)),
