@@ -17,6 +17,8 @@ export interface StreamCall<Request, Response> {
   onDrain(listener: () => void): void
   /** Ends the call with OK. */
   end(): void
+  /** Ends the call with an error, after what was written. */
+  fail(error: unknown): void
 }
 
 /** Starts the work of a streaming call. @returns what frees it; disposed once when the call is over, whatever ended it */
@@ -112,6 +114,7 @@ export class Calls {
             code = status.OK
             call.end()
           },
+          fail: (error) => fail(toRpcError(error)),
         })
         call.sendMetadata(this.#header())
       } catch (error) {

@@ -20,6 +20,8 @@ export interface FrameSink {
   send(batch: FramedBatch, done: () => void): void
   /** Ends the stream with OK. */
   end(): void
+  /** Ends the stream with an error. */
+  fail(error: unknown): void
 }
 
 export interface FlowStreamCounters {
@@ -113,6 +115,11 @@ export class FlowStream implements SlicedTask {
       }
       if (performance.now() >= deadline) return true
     }
+  }
+
+  fail(error: unknown): void {
+    this.#isDone = true
+    this.#parts.sink.fail(error)
   }
 
   #runRewind(rewind: FlowRewind, deadline: number): boolean {

@@ -205,6 +205,21 @@ describe('GetFlows refuses', () => {
     expect((await collect(client.getFlows({ number: 1n }))).length).toBe(1)
   })
 
+  test('to go on when a flow cannot be read, and only that stream ends', async () => {
+    const store = tenFlows()
+    const names = store.context.names
+    store.push({ destinationNames: ['a.example'], time: BigInt(START + 11) * 1_000_000_000n })
+    Object.assign(store.context, {
+      names: () => {
+        throw new Error('broken table')
+      },
+    })
+    const { client } = await startApi(store)
+    await expect(collect(client.getFlows({}))).rejects.toThrow(/INTERNAL: broken table/)
+    Object.assign(store.context, { names })
+    expect((await collect(client.getFlows({}))).length).toBe(11)
+  })
+
   test('requests larger than a megabyte', async () => {
     const { client } = await startApi(tenFlows())
     const request = { whitelist: [{ source_pod: new Array(9000).fill('x'.repeat(200)) }] }

@@ -69,10 +69,19 @@ export class NamespaceTracker implements SlicedTask {
       if (performance.now() >= deadline) return true
     }
     this.#seen.fill(0)
+    this.#answer()
+    return false
+  }
+
+  /** Reading two numbers of a flow does not fail; if it does, who waits is answered from what is known. */
+  fail(): void {
+    this.#answer()
+  }
+
+  #answer(): void {
     const waiting = this.#waiting
     this.#waiting = []
     for (const resolve of waiting) resolve()
-    return false
   }
 
   #look(ref: number): void {
@@ -97,8 +106,7 @@ export class NamespaceTracker implements SlicedTask {
 
   [Symbol.dispose](): void {
     clearInterval(this.#timer)
-    for (const resolve of this.#waiting) resolve()
-    this.#waiting = []
+    this.#answer()
   }
 }
 

@@ -104,6 +104,7 @@ export class Observer {
           call.write(batch, done)
         },
         end: () => call.end(),
+        fail: (error) => call.fail(error),
       },
     })
   }

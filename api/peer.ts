@@ -1,6 +1,7 @@
-import type { UntypedServiceImplementation } from '@grpc/grpc-js'
+import { status, type UntypedServiceImplementation } from '@grpc/grpc-js'
 import type { Calls, StreamCall } from './calls.ts'
 import { ChangeNotification, ChangeNotificationType, type NotifyRequest } from './gen/peer/peer.ts'
+import { rpcError } from './rpc-error.ts'
 
 /** A node of the cluster, as a relay wants to know it. */
 export interface PeerNode {
@@ -65,7 +66,7 @@ class PeerStream implements Disposable {
 
   #send(peer: PeerNode, type: ChangeNotificationType): void {
     if (this.#waiting >= MAX_WAITING) {
-      this.#call.end()
+      this.#call.fail(rpcError(status.RESOURCE_EXHAUSTED, `${MAX_WAITING} changes were not taken: start again`))
       return
     }
     this.#waiting++

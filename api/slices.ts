@@ -6,6 +6,8 @@ export interface SlicedTask {
    * @returns true when there is more to do at once; false when the task waits for something and will be scheduled again
    */
   run(deadline: number): boolean
+  /** Told of what `run` threw; the task is not run again. */
+  fail(error: unknown): void
 }
 
 /** One task's turn: short enough that many streams feel alike served. */
@@ -38,6 +40,16 @@ export class SliceScheduler {
     setImmediate(() => this.#turn())
   }
 
+  /** One client's trouble must not end the agent. */
+  #slice(task: SlicedTask, deadline: number): boolean {
+    try {
+      return task.run(deadline)
+    } catch (error) {
+      task.fail(error)
+      return false
+    }
+  }
+
   #turn(): void {
     this.#isArmed = false
     const start = performance.now()
@@ -47,7 +59,7 @@ export class SliceScheduler {
       const task = this.#queue.shift()
       if (task === undefined) break
       this.#queued.delete(task)
-      if (task.run(Math.min(end, now + SLICE_MS))) this.schedule(task)
+      if (this.#slice(task, Math.min(end, now + SLICE_MS))) this.schedule(task)
       now = performance.now()
     }
     if (now - start > this.longestTurnMs) this.longestTurnMs = now - start

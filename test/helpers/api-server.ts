@@ -25,11 +25,11 @@ export async function collect<T>(stream: AsyncIterable<T>): Promise<T[]> {
   return all
 }
 
-/** Waits until something holds; fails with the text of `what` after five seconds. */
+/** Waits until something holds; fails with the text of `what` after ten seconds. */
 export async function until(what: string, holds: () => boolean): Promise<void> {
-  const deadline = performance.now() + 5000
+  const deadline = performance.now() + 10_000
   while (!holds()) {
-    if (performance.now() > deadline) throw new Error(`Still not so after 5 s: ${what}`)
+    if (performance.now() > deadline) throw new Error(`Still not so after 10 s: ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
 }
