@@ -77,14 +77,22 @@ function parseHeaders(text: string, from: number): HttpHeader[] {
   return headers
 }
 
+/** Keys as they came to keys as they are shown; cleared when somebody sends ever new ones. */
+const canonicalKeys = new Map<string, string>()
+const MAX_KEYS = 1024
+
 /** `x-request-id` becomes `X-Request-Id`, the form in which Hubble shows keys. */
 function canonicalKey(key: string): string {
+  const known = canonicalKeys.get(key)
+  if (known !== undefined) return known
   let text = ''
   let upper = true
   for (const c of key) {
     text += upper ? c.toUpperCase() : c.toLowerCase()
     upper = c === '-'
   }
+  if (canonicalKeys.size >= MAX_KEYS) canonicalKeys.clear()
+  canonicalKeys.set(key, text)
   return text
 }
 

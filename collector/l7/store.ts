@@ -4,7 +4,8 @@ const HEADER = 16
 /** In place of a length: the rest of the ring, or these 8 bytes, hold nothing. */
 const PAD_TO_END = 0xffff_ffff
 const PAD_8 = 0xffff_fffe
-const DECODED = 4096
+/** A block of flows: what lives longer costs the garbage collector more than decoding it again. */
+const DECODED = 1024
 /** An L7 message is made of at most 1 KiB of payload; replayed ones may be larger, up to this. */
 const MAX_MESSAGE = 64 * 1024
 
@@ -164,7 +165,8 @@ function pack(record: L7Record): Packed {
     return [1, type, latencyNs, traceId, query, ips, ttl, cnames, observationSource, rcode, qtypes, rrtypes]
   }
   if (http) {
-    const headers = http.headers.flatMap((header) => [header.key, header.value])
+    const headers: string[] = []
+    for (const header of http.headers) headers.push(header.key, header.value)
     return [2, type, latencyNs, traceId, http.code, http.method, http.url, http.protocol, headers]
   }
   return [0, type, latencyNs, traceId]
