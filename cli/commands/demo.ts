@@ -20,7 +20,7 @@ export function addDemoCommand(program: Command, context: CommandContext): void 
     )
     .option('--for <duration>', 'end after so long (20s)')
     .option('--lab <file>', `lab file (YAML); default: ${DEMO_LAB}`)
-    .option('--log <path>', 'log file; default: ./sluice-demo/events.log')
+    .option('--log <path>', 'log file; default: events.log in a new directory below /tmp')
     .option('-q, --quiet', 'do not show flows, only where to find them and the summary')
     .addHelpText('after', HELP)
     .action(async (flags: { for?: string; lab?: string; log?: string; quiet?: boolean }) => {

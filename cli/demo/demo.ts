@@ -1,5 +1,6 @@
-import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { mkdirSync, mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ObserverClient } from '../../api/client.ts'
 import { DEMO_LAB, DEMO_RECORDING, Lab, packagePath } from '../../lab/index.ts'
@@ -29,7 +30,7 @@ const SETTLE_MS = 500
 
 export interface DemoOptions {
   readonly labFile: string | undefined
-  /** The log's path; default below the current directory. */
+  /** The log's path; default in a new directory below the system's for temporary files. */
   readonly logPath: string | undefined
   /** Ends by itself after so long; undefined = at Ctrl-C. */
   readonly forMs: number | undefined
@@ -51,8 +52,7 @@ interface DemoPlaces {
 /** @returns exit code */
 export async function runDemo(io: Io, options: DemoOptions): Promise<number> {
   const paint = paintFor(io)
-  const places = await choosePlaces(options.logPath)
-  const lacks = obstacles(await examine({ pinPath: '/', logPath: places.logPath, ports: [] })).filter(
+  const lacks = obstacles(await examine({ pinPath: '/', logPath: options.logPath, ports: [] })).filter(
     // The demo mounts a bpffs of its own where there is none.
     (finding) => finding.name !== 'bpffs',
   )
@@ -60,6 +60,7 @@ export async function runDemo(io: Io, options: DemoOptions): Promise<number> {
     await writeText(io.stderr, cannotText(lacks, paint))
     return EXIT_FAILED
   }
+  const places = await choosePlaces(options.logPath)
   const stop = new AbortController()
   const timer = options.forMs === undefined ? undefined : setTimeout(() => stop.abort(), options.forMs)
   const onSignal = () => stop.abort()
@@ -89,7 +90,7 @@ async function choosePlaces(logPath: string | undefined): Promise<DemoPlaces> {
   }
   return {
     instance,
-    logPath: logPath ?? join(process.cwd(), 'sluice-demo', 'events.log'),
+    logPath: logPath ?? join(mkdtempSync(join(tmpdir(), 'sluice-demo-')), 'events.log'),
     metrics: `${HOST}:${ports[0]}`,
     grpc: `${HOST}:${ports[1]}`,
     health: `${HOST}:${ports[2]}`,
@@ -99,7 +100,7 @@ async function choosePlaces(logPath: string | undefined): Promise<DemoPlaces> {
 
 async function show(io: Io, options: DemoOptions, places: DemoPlaces, signal: AbortSignal): Promise<number> {
   const paint = paintFor(io)
-  mkdirSync(join(places.logPath, '..'), { recursive: true })
+  mkdirSync(dirname(places.logPath), { recursive: true })
   await writeText(io.stdout, 'Building the lab ...\n')
   await using lab = await Lab.up(options.labFile ?? packagePath(DEMO_LAB), { id: places.instance })
   using pins = temporaryPins(places.instance, lab.directory)

@@ -1,6 +1,6 @@
-import { flowExtensions } from '../../api/client.ts'
 import type { Flow } from '../../api/gen/flow/flow.ts'
 import { DropReason, Verdict } from '../../api/gen/flow/flow.ts'
+import { flowNumbers } from '../output/flow-extensions.ts'
 import { nameOf } from '../output/flow-text.ts'
 import { formatTable, withCommas } from '../table.ts'
 
@@ -17,7 +17,7 @@ export class FlowSummary {
   readonly #pairs = new Map<string, number>()
 
   add(flow: Flow): void {
-    const more = flowExtensions(flow)
+    const more = flowNumbers(flow)
     this.flows++
     this.packets += (more?.packets ?? 0) + (more?.reply_packets ?? 0)
     count(this.#protocols, protocolName(flow))

@@ -3,6 +3,7 @@ import { createInterface } from 'node:readline'
 import { type GetFlowsRequest, GetFlowsResponse } from '../../api/gen/observer/observer.ts'
 import { errorText, SluiceError } from '../../base/errors.ts'
 import type { Io } from '../io.ts'
+import { jsonExtensions } from '../output/flow-extensions.ts'
 import type { TimePoint } from './time.ts'
 
 /** Longest line that is read: a flow with full L7 headers and 256 labels on both ends stays well below. */
@@ -86,14 +87,25 @@ export function parseLine(line: string): GetFlowsResponse | string | undefined {
   if (line.length > MAX_LINE) return `${line.length} characters, at most ${MAX_LINE}`
   try {
     const value: unknown = JSON.parse(line)
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'not a JSON object'
+    if (!isObject(value)) return 'not a JSON object'
     // Hubble's old form is the flow alone.
     const bare = !('flow' in value) && 'verdict' in value
-    const response = GetFlowsResponse.fromJSON(bare ? { flow: value, ...pick(value) } : value)
+    const flow = bare ? value : value['flow']
+    // Over the wire an Any is bytes, in JSON it is an object of its type: it is kept as it is.
+    const { extensions, ...fields } = isObject(flow) ? flow : {}
+    const response = GetFlowsResponse.fromJSON({
+      ...(bare ? pick(value) : value),
+      ...(flow === undefined ? {} : { flow: fields }),
+    })
+    if (response.flow && isObject(extensions)) response.flow.extensions = jsonExtensions(extensions)
     return response.flow || response.lost_events || response.node_status ? response : undefined
   } catch (error) {
     return errorText(error)
   }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function pick(flow: object): object {

@@ -15,7 +15,7 @@ import {
   Verdict,
 } from '../../model/layouts.gen.ts'
 
-/** What the filters' tests of uuid and event type read cannot be written into a record: they look at the message. */
+/** Fields that other observers fill and a record has no place for are looked up in the message. */
 type MessageTest = (flow: Flow) => boolean
 
 /**
@@ -32,7 +32,15 @@ export function compileFlowTest(
   const compileOne = (filter: FlowFilter) => {
     // Compiled whole first: a rule between fields (HTTP filters need event type l7) must be met too.
     compileFlowFilters([filter], undefined)
-    const rest = { ...filter, uuid: [], event_type: [], ip_trace_id: [], source_ip_xlated: [] }
+    const rest = {
+      ...filter,
+      uuid: [],
+      event_type: [],
+      ip_trace_id: [],
+      trace_id: [],
+      ip_version: [],
+      source_ip_xlated: [],
+    }
     const onRecord: FlowPredicate = compileFlowFilters([rest], undefined)
     const onMessage = messageTests(filter)
     return (flow: Flow) => onMessage.every((test) => test(flow)) && onRecord(slot.view)
@@ -49,6 +57,11 @@ export function compileFlowTest(
 function messageTests(filter: FlowFilter): MessageTest[] {
   const tests: MessageTest[] = []
   if (filter.uuid.length > 0) tests.push((flow) => filter.uuid.includes(flow.uuid))
+  // The version is a field of its own, whatever the addresses look like.
+  if (filter.ip_version.length > 0) tests.push((flow) => filter.ip_version.includes(flow.IP?.ipVersion ?? 0))
+  if (filter.trace_id.length > 0) {
+    tests.push((flow) => filter.trace_id.includes(flow.trace_context?.parent?.trace_id ?? ''))
+  }
   if (filter.ip_trace_id.length > 0) {
     tests.push((flow) => filter.ip_trace_id.includes(flow.ip_trace_id?.trace_id ?? 0n))
   }

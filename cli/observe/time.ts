@@ -53,7 +53,7 @@ export function parseGoDuration(text: string): bigint | undefined {
  */
 export function parseTime(flag: string, text: string, nowMs: number): TimePoint {
   const ago = parseGoDuration(text)
-  if (ago !== undefined) return fromNs(BigInt(Math.round(nowMs * 1e6)) - ago)
+  if (ago !== undefined) return fromNs(BigInt(Math.round(nowMs * 1000)) * 1000n - ago)
   const point = parseDate(text)
   if (point) return point
   throw new SluiceError(

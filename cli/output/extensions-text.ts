@@ -1,10 +1,10 @@
-import { flowExtensions } from '../../api/client.ts'
 import type { Flow } from '../../api/gen/flow/flow.ts'
 import type { Paint } from '../paint.ts'
+import { flowNumbers } from './flow-extensions.ts'
 
 /** What a flow counted since its previous record, empty when the server did not say: `[3 pkt 210 B < 2 pkt 140 B rtt 0.2ms]`. */
 export function extensionsText(flow: Flow, paint: Paint): string {
-  const more = flowExtensions(flow)
+  const more = flowNumbers(flow)
   if (!more) return ''
   const parts: string[] = []
   if (more.packets > 0 || more.bytes > 0) parts.push(`${more.packets} pkt ${bytesText(more.bytes)}`)

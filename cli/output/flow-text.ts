@@ -161,10 +161,10 @@ export function verdictText(flow: Flow, paint: Paint, printPolicies: boolean): s
   const { verdict } = flow
   if (flow.event_type?.type === EVENT_POLICY_VERDICT) {
     if (verdict === Verdict.FORWARDED || verdict === Verdict.REDIRECTED) {
-      return paint.green('ALLOWED') + policiesText(printPolicies, flow, flow.egress_allowed_by, flow.ingress_allowed_by)
+      return paint.green(`ALLOWED${policiesText(printPolicies, flow, flow.egress_allowed_by, flow.ingress_allowed_by)}`)
     }
     if (verdict === Verdict.DROPPED || verdict === Verdict.ERROR) {
-      return paint.red('DENIED') + policiesText(printPolicies, flow, flow.egress_denied_by, flow.ingress_denied_by)
+      return paint.red(`DENIED${policiesText(printPolicies, flow, flow.egress_denied_by, flow.ingress_denied_by)}`)
     }
     if (verdict === Verdict.AUDIT) return paint.yellow('AUDITED')
   }

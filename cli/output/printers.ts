@@ -234,7 +234,6 @@ class DictPrinter implements Printer {
     if (status.state_change === NodeState.NODE_CONNECTED && !this.#options.debug) return ''
     return this.#block([
       { name: 'TIMESTAMP', value: formatTime(response.time, this.#options.timeFormat) },
-      ...(this.#options.printNodeName ? [{ name: 'NODE', value: response.node_name }] : []),
       { name: 'STATE', value: nameOf(NodeState, status.state_change) },
       { name: 'NODES', value: shortList(status.node_names) },
       { name: 'MESSAGE', value: status.message === '' ? 'N/A' : JSON.stringify(status.message) },

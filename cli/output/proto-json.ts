@@ -1,5 +1,6 @@
 import type { FlowFilter } from '../../api/gen/flow/flow.ts'
 import * as flow from '../../api/gen/flow/flow.ts'
+import type { Any } from '../../api/gen/google/protobuf/any.ts'
 import type { Timestamp } from '../../api/gen/google/protobuf/timestamp.ts'
 import type {
   GetAgentEventsResponse,
@@ -9,6 +10,7 @@ import type {
 import { NodeState } from '../../api/gen/relay/relay.ts'
 import { FlowCause, FlowExtensions } from '../../api/gen/sluice/v1/agent.ts'
 import { jsonTime } from '../observe/time.ts'
+import { extensionsJson } from './flow-extensions.ts'
 
 /*
  * Messages as JSON text, as Go's protojson with UseProtoNames writes them: proto names in order of declaration, zero
@@ -155,7 +157,7 @@ function fieldText(value: unknown, special: Shape[string]): string | undefined {
 function valueText(value: unknown, special: Shape[string]): string {
   if (special instanceof EnumNames) return special.text(value as number)
   if (special === 'timestamp') return `"${jsonTime(value as Timestamp)}"`
-  if (special === 'extensions') return anyText(value as { type_url: string; value: Uint8Array })
+  if (special === 'extensions') return anyText(value as Any)
   if (typeof value === 'bigint') return `"${value}"`
   if (value instanceof Uint8Array) return JSON.stringify(Buffer.from(value).toString('base64'))
   if (typeof value === 'object' && value !== null) return message(value, (special as Shape | undefined) ?? {})
@@ -163,7 +165,9 @@ function valueText(value: unknown, special: Shape[string]): string {
 }
 
 /** google.protobuf.Any: our own message by its fields; of another type only its name is known. */
-function anyText(any: { type_url: string; value: Uint8Array }): string {
+function anyText(any: Any): string {
+  const json = extensionsJson(any)
+  if (json) return JSON.stringify(json)
   const type = JSON.stringify(any.type_url)
   if (!any.type_url.endsWith(`/${EXTENSIONS_TYPE}`)) {
     return `{"@type":${type},"value":${JSON.stringify(Buffer.from(any.value).toString('base64'))}}`
