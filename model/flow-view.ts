@@ -442,29 +442,30 @@ export function flowUuid(seed: Uint32Array, high: number, low: number): string {
 
 /** The same as four big-endian words: for encoders that write the bytes themselves. */
 export function fillUuid(seed: Uint32Array, high: number, low: number, out: Uint32Array): void {
-  // Four Feistel rounds over (low, high): a bijection of the 64-bit time, keyed by the seed.
-  let left = low
-  let right = high
+  // Four Feistel rounds over (low, high): a bijection of the 64-bit time, keyed by the seed. Signed words throughout:
+  // the engine holds them as small integers, where an unsigned word above 2^31 becomes an object on the heap.
+  let left = low | 0
+  let right = high | 0
   for (let round = 0; round < 4; round++) {
-    const next = (left ^ mix((right + seed[round]!) >>> 0)) >>> 0
+    const next = left ^ mix((right + seed[round]!) | 0)
     left = right
     right = next
   }
-  const rest = mix((left ^ seed[1]!) >>> 0)
-  const rest2 = mix((right ^ seed[3]!) >>> 0)
+  const rest = mix(left ^ seed[1]!)
+  const rest2 = mix(right ^ seed[3]!)
   // Words: left | right spread around the six fixed bits of the version-4 form.
   out[0] = left
-  out[1] = ((right & 0xffff0000) | 0x4000 | (rest & 0x0fff)) >>> 0
-  out[2] = (0x8000_0000 | ((right & 0xffff) << 14) | (rest2 & 0x3fff)) >>> 0
-  out[3] = (rest ^ rest2) >>> 0
+  out[1] = (right & 0xffff0000) | 0x4000 | (rest & 0x0fff)
+  out[2] = 0x8000_0000 | ((right & 0xffff) << 14) | (rest2 & 0x3fff)
+  out[3] = rest ^ rest2
 }
 
-/** murmur3's finaliser: a bijection of 32 bits that spreads every bit. */
+/** murmur3's finaliser: a bijection of 32 bits that spreads every bit. Signed, as its input. */
 function mix(value: number): number {
   let h = value
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b)
   h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35)
-  return (h ^ (h >>> 16)) >>> 0
+  return h ^ (h >>> 16)
 }
 
 function hex16(value: number): string {

@@ -207,7 +207,8 @@ export class FlowEncoder {
       out.bytes[to++] = QUOTE
     }
     if (wants.uuid) {
-      fillUuid(view.context.uuidSeed, view.unixNsHigh, view.unixNsLow, this.#words)
+      // Signed: an unsigned word above 2^31 that is handed to a function becomes an object on the heap.
+      fillUuid(view.context.uuidSeed, view.unixNsHigh | 0, view.unixNsLow | 0, this.#words)
       to = putUuid(out, putLiteral(out, to, UUID), this.#words)
       out.bytes[to++] = QUOTE
     }
