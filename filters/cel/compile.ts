@@ -1,40 +1,14 @@
-import type { FlowView } from '../../model/flow-view.ts'
+import { type Code, type Evaluation, withRaw } from './code.ts'
 import { enumConstant } from './enums.ts'
+import { selectField } from './fields.ts'
 import { FLOW, MESSAGE_NAMES } from './flow-types.ts'
 import { FUNCTIONS } from './functions.ts'
 import { CelSyntaxError } from './lexer.ts'
 import { isMacro, macro } from './macros.ts'
-import type { Budget, Overload } from './overload.ts'
+import type { Overload } from './overload.ts'
 import type { Node } from './parser.ts'
 import { BOOL, type CelType, DYN, INT, isAssignable, join, listOf, mapOf, TYPE, typeText } from './types.ts'
-import { CelFault, CelMap, FAULT, isEqual, isSet, kindOf, Message, readField, TypeName, type Value } from './values.ts'
-
-/** One evaluation: the flow, the steps left, the variables of comprehensions by number. */
-export class Evaluation implements Budget {
-  view: FlowView | undefined
-  readonly variables: Value[] = []
-  #steps = 0
-
-  start(view: FlowView, steps: number): void {
-    this.view = view
-    this.#steps = steps
-  }
-
-  take(steps: number): void {
-    this.#steps -= steps
-    if (this.#steps < 0) throw FAULT.steps
-  }
-}
-
-/** A checked expression. */
-export interface Code {
-  readonly type: CelType
-  /** Nodes inside: what running it once costs in steps. */
-  readonly size: number
-  run(evaluation: Evaluation): Value
-  /** For messages: what their fields are read from, without wrapping it. */
-  readonly raw?: (evaluation: Evaluation) => unknown
-}
+import { CelFault, CelMap, FAULT, isEqual, kindOf, Message, TypeName, type Value } from './values.ts'
 
 /** Variables in sight, by name. */
 export interface Scope {
@@ -113,11 +87,6 @@ function named(name: string, scope: Scope): Code | undefined {
   return { type: TYPE, size: 1, run: () => value }
 }
 
-function withRaw(code: Code): Code {
-  if (code.type.kind !== 'message') return code
-  return { ...code, raw: (evaluation) => (code.run(evaluation) as Message).raw }
-}
-
 /** `a.b.c` where all are names; undefined for other operands. */
 function qualifiedName(node: Node): string | undefined {
   if (node.node === 'ident') return node.name
@@ -132,86 +101,6 @@ function select(node: Extract<Node, { node: 'select' }>, scope: Scope): Code {
   const whole = name === undefined || isOfVariable ? undefined : named(name, scope)
   if (whole !== undefined) return whole
   return selectField(check(node.operand, scope), node)
-}
-
-function selectField(operand: Code, { field: name, at }: { field: string; at: number }): Code {
-  const size = operand.size + 1
-  const { type } = operand
-  if (type.kind === 'message') {
-    const field = type.message.fields.get(name)
-    if (field === undefined) throw new CelSyntaxError(`undefined field '${name}' of ${typeText(type)}`, at)
-    const raw = operand.raw!
-    if (field.kind === 'message' && !field.isList) {
-      const message = field.message!
-      const get = (evaluation: Evaluation): unknown => {
-        const parent = raw(evaluation)
-        return parent === undefined ? undefined : field.get(parent)
-      }
-      return { type: fieldType(field), size, run: (evaluation) => new Message(message, get(evaluation)), raw: get }
-    }
-    return { type: fieldType(field), size, run: (evaluation) => readField(field, raw(evaluation)) }
-  }
-  if (type.kind === 'map')
-    return withRaw({ type: type.value, size, run: (evaluation) => dynamicField(operand.run(evaluation), name) })
-  if (type.kind === 'dyn') return { type: DYN, size, run: (evaluation) => dynamicField(operand.run(evaluation), name) }
-  throw new CelSyntaxError(`type ${typeText(type)} has no field '${name}'`, at)
-}
-
-function dynamicField(value: Value, name: string): Value {
-  if (value instanceof Message) {
-    const field = value.type.fields.get(name)
-    if (field === undefined) throw FAULT.noSuchField
-    return readField(field, value.raw)
-  }
-  if (!(value instanceof CelMap)) throw FAULT.noOverload
-  const found = value.get(name)
-  if (found === undefined) throw FAULT.noSuchKey
-  return found
-}
-
-type Field = NonNullable<ReturnType<(typeof FLOW)['fields']['get']>>
-
-function fieldType(field: Field): CelType {
-  const one = singleType(field)
-  return field.isList ? listOf(one) : one
-}
-
-function singleType(field: Field): CelType {
-  switch (field.kind) {
-    case 'message':
-      return { kind: 'message', message: field.message! }
-    case 'nullable-bool':
-      return { kind: 'wrapper', of: BOOL }
-    case 'any':
-      return DYN
-    default:
-      return { kind: field.kind }
-  }
-}
-
-/** has(a.b). */
-export function presence(node: Node, scope: Scope): Code {
-  if (node.node !== 'select') throw new CelSyntaxError('has() wants a field, as in has(_flow.l7.dns)', node.at)
-  const operand = check(node.operand, scope)
-  const size = operand.size + 1
-  const { type } = operand
-  if (type.kind === 'message') {
-    const field = type.message.fields.get(node.field)
-    if (field === undefined) throw new CelSyntaxError(`undefined field '${node.field}' of ${typeText(type)}`, node.at)
-    return { type: BOOL, size, run: (evaluation) => isSet(field, operand.raw!(evaluation)) }
-  }
-  if (type.kind !== 'map' && type.kind !== 'dyn') {
-    throw new CelSyntaxError(`type ${typeText(type)} has no field '${node.field}'`, node.at)
-  }
-  return { type: BOOL, size, run: (evaluation) => hasDynamicField(operand.run(evaluation), node.field) }
-}
-
-function hasDynamicField(value: Value, name: string): boolean {
-  if (value instanceof CelMap) return value.has(name)
-  if (!(value instanceof Message)) throw FAULT.noOverload
-  const field = value.type.fields.get(name)
-  if (field === undefined) throw FAULT.noSuchField
-  return isSet(field, value.raw)
 }
 
 function list(node: Extract<Node, { node: 'list' }>, scope: Scope): Code {

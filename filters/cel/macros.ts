@@ -1,4 +1,6 @@
-import { type Code, check, type Evaluation, presence, type Scope, sizeOf, wantBool } from './compile.ts'
+import type { Code, Evaluation } from './code.ts'
+import { check, type Scope, sizeOf, wantBool } from './compile.ts'
+import { presence } from './fields.ts'
 import { CelSyntaxError } from './lexer.ts'
 import type { Node } from './parser.ts'
 import { BOOL, type CelType, DYN, listOf, typeText } from './types.ts'
@@ -24,7 +26,11 @@ export function isMacro(name: string, isMethod: boolean, args: number): boolean 
 
 /** @throws CelSyntaxError */
 export function macro(node: Call, scope: Scope): Code {
-  if (node.name === 'has') return presence(node.args[0]!, scope)
+  if (node.name === 'has') {
+    const [field] = node.args as [Node]
+    if (field.node !== 'select') throw new CelSyntaxError('has() wants a field, as in has(_flow.l7.dns)', field.at)
+    return presence(check(field.operand, scope), field)
+  }
   const range = check(node.target!, scope)
   const [variable, ...bodies] = node.args as [Node, ...Node[]]
   if (variable.node !== 'ident' || variable.name.startsWith('.')) {

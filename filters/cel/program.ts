@@ -1,5 +1,6 @@
 import type { FlowView } from '../../model/flow-view.ts'
-import { check, Evaluation, NO_VARIABLES } from './compile.ts'
+import { Evaluation } from './code.ts'
+import { check, NO_VARIABLES } from './compile.ts'
 import { CelSyntaxError } from './lexer.ts'
 import { parse } from './parser.ts'
 import { typeText } from './types.ts'
