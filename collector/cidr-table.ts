@@ -20,6 +20,10 @@ export class CidrTable {
     return this.#table.size
   }
 
+  get isFull(): boolean {
+    return this.#table.size >= MAX_CIDRS
+  }
+
   clear(): void {
     this.#table.clear()
     this.#lengths4 = []

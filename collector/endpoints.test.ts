@@ -168,6 +168,22 @@ describe('EndpointTable', () => {
     expect([table.byInterface(70_000), table.interfaceName(70_000), table.addresses.size]).toEqual([0, '', 0])
   })
 
+  test('addInterface() again with the same facts changes nothing, with other addresses binds anew', () => {
+    const { table } = setUp()
+    table.upsertPod(pod({ ips: ['10.1.0.7'] }))
+    table.addInterface({ ifindex: 12, name: 'lxc12', ips: [] })
+    const bare = table.byInterface(12)
+    table.addInterface({ ifindex: 12, name: 'lxc12', ips: [] })
+    expect(table.byInterface(12)).toBe(bare)
+    table.addInterface({ ifindex: 12, name: 'lxc12', ips: ['10.1.0.7'] })
+    expect(table.get(table.byInterface(12)).podName).toBe('cart-0')
+    // The address moves to another pod, then the interface shows another address.
+    table.upsertPod(pod({ name: 'cart-1', uid: 'u2', ips: ['10.1.0.7'] }))
+    expect(table.get(table.byInterface(12)).podName).toBe('cart-1')
+    table.addInterface({ ifindex: 12, name: 'lxc12', ips: ['10.1.0.99'] })
+    expect(table.get(table.byInterface(12)).identity).toBe(3)
+  })
+
   test('nodes, services and ranges have the reserved identities', () => {
     const { table, lookup } = setUp()
     table.upsertNode({ name: 'node-1', ips: ['192.168.0.1'], labels: { zone: 'a', arch: 'x' } })
@@ -184,7 +200,7 @@ describe('EndpointTable', () => {
     expect(lookup('10.96.0.9').namespace).toBe('shop')
     expect(lookup('203.0.113.9').labels).toEqual(['cidr:203.0.113.0/24', 'cidrgroup:partners', 'reserved:world'])
     expect(table.nodeLabels()).toEqual(['arch=x', 'zone=a'])
-    expect(table.cidrsRefused).toBe(1)
+    expect(table.cluster.cidrsRefused).toBe(1)
     table.setCidrs([])
     table.deleteNode('node-2')
     table.deleteService('shop', 'cart')

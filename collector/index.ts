@@ -1,6 +1,7 @@
 /** What other folders use of the collector; collector/kernel/ has an index of its own. */
 export { RecordClock, type RecordClockOptions } from './clock.ts'
-export { EndpointTable, type LocalInterface } from './endpoints.ts'
+export type { LocalInterface } from './device-table.ts'
+export { EndpointTable } from './endpoints.ts'
 export { DEFAULT_HISTORY_FLOWS, DEFAULT_L7_BYTES, FlowHistory } from './history.ts'
 export { type RedactOptions, Redactor } from './l7/redact.ts'
 export { type Metadata, parseMetadata } from './metadata/file.ts'

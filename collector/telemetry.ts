@@ -37,10 +37,10 @@ export function collectTelemetry(collector: Collector, sink: TelemetrySink): voi
   sink.gauge('sluice_dns_names', 'Pairs of pod and address with DNS names', learnedNames.size)
   const refused = {
     pods: endpoints.podsRefused,
-    nodes: endpoints.nodesRefused,
-    services: endpoints.servicesRefused + services.refused,
+    nodes: endpoints.cluster.nodesRefused,
+    services: endpoints.cluster.servicesRefused + services.refused,
     interfaces: endpoints.interfacesRefused,
-    cidrs: endpoints.cidrsRefused,
+    cidrs: endpoints.cluster.cidrsRefused,
     addresses: endpoints.addresses.refused,
   }
   for (const [table, count] of Object.entries(refused)) {
