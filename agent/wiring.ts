@@ -12,6 +12,7 @@ import { JsonLogExporter, resolveJsonLogOptions } from '../exporters/json-log/in
 import { NodeFamilies, PrometheusExporter, type RefreshingSource } from '../exporters/prometheus/index.ts'
 import { compileFlowFilters } from '../filters/hubble/index.ts'
 import { parseFlowFilters } from '../filters/hubble/json.ts'
+import { filterTelemetry } from '../filters/telemetry.ts'
 import type { Exporter, MetadataSource, TelemetrySource } from '../model/contracts.ts'
 import type { FlowView } from '../model/flow-view.ts'
 import { bootToWallOffset } from '../native/index.ts'
@@ -211,6 +212,7 @@ export class Agent implements AsyncDisposable {
         address: metrics.listen,
         metrics: metrics.handlers.join(' '),
         maxSeries: metrics.maxSeries,
+        openMetrics: metrics.openMetrics,
         ...(metrics.tls
           ? {
               tls: {
@@ -245,7 +247,7 @@ export class Agent implements AsyncDisposable {
   }
 
   #telemetrySources(): TelemetrySource[] {
-    return [this.collector, this.kernel, this.jsonLog, this.api].filter((one) => one !== undefined)
+    return [this.collector, this.kernel, this.jsonLog, this.api, filterTelemetry].filter((one) => one !== undefined)
   }
 
   #stages() {
