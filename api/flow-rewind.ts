@@ -1,11 +1,10 @@
 import type { FlowStore } from '../model/contracts.ts'
 import type { FlowView } from '../model/flow-view.ts'
 import type { FlowPredicate } from './flow-query.ts'
+import { FIRST_CHUNK, nextChunk } from './slices.ts'
 
 /** Flows remembered by their number while rewinding; a longer list is found again by walking forward. */
 const MAX_FOUND = 16_384
-/** Flows looked at between two looks at the clock. */
-const CHUNK = 256
 
 /** Walks back from the newest flow until a number of matching ones is found, in slices. */
 export class FlowRewind {
@@ -18,6 +17,7 @@ export class FlowRewind {
   #matches: number[] | undefined = []
   #count = 0
   #at: number
+  #chunk = FIRST_CHUNK
   /** Flows looked at. */
   scanned = 0
   /** When done: matches from the oldest on, to be sent first. */
@@ -43,9 +43,13 @@ export class FlowRewind {
 
   /** @returns true when done */
   run(deadline: number): boolean {
+    let before = performance.now()
     while (this.#count < this.#number && this.#at > this.#store.first) {
       this.#back()
-      if (performance.now() >= deadline) return false
+      const now = performance.now()
+      this.#chunk = nextChunk(this.#chunk, now - before)
+      if (now >= deadline) return false
+      before = now
     }
     if (this.#matches === undefined) this.next = Math.max(this.#at, this.#store.first)
     else {
@@ -59,7 +63,7 @@ export class FlowRewind {
     const store = this.#store
     const view = this.#view
     const predicate = this.#predicate
-    const stop = Math.max(store.first, this.#at - CHUNK)
+    const stop = Math.max(store.first, this.#at - this.#chunk)
     const begin = this.#at
     let at = begin
     while (at > stop && this.#count < this.#number) {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { type SlicedTask, SliceScheduler } from './slices.ts'
+import { nextChunk, type SlicedTask, SliceScheduler } from './slices.ts'
 
 /** A task that is always busy for its whole slice. */
 class Busy implements SlicedTask {
@@ -94,4 +94,14 @@ test('SliceScheduler tells a task what it threw, and goes on with the others', a
     })
   })
   expect(told).toEqual([new Error('broken')])
+})
+
+test('nextChunk() grows while chunks are short, shrinks to one while they are long', () => {
+  let size = 128
+  const next = (tookMs: number): number => {
+    size = nextChunk(size, tookMs)
+    return size
+  }
+  expect([0.01, 0.01, 0.2, 5, 5, 0.01].map(next)).toEqual([256, 256, 256, 128, 64, 128])
+  expect(nextChunk(1, 100)).toBe(1)
 })

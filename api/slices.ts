@@ -66,3 +66,20 @@ export class SliceScheduler {
     if (this.#queue.length > 0) this.#arm()
   }
 }
+
+/** Items that a task handles between two looks at the clock: at first, and at most. */
+export const FIRST_CHUNK = 32
+const MAX_CHUNK = 256
+/** What a chunk should take, milliseconds: far less than a slice, far more than a look at the clock. */
+const SHORT_CHUNK_MS = 0.1
+const LONG_CHUNK_MS = 0.4
+
+/**
+ * The next chunk's size, from what this one took. Filters differ by a factor of a thousand: one of ten thousand
+ * ranges must not hold the event loop longer than one of a port.
+ */
+export function nextChunk(size: number, tookMs: number): number {
+  if (tookMs < SHORT_CHUNK_MS) return Math.min(MAX_CHUNK, size * 2)
+  if (tookMs > LONG_CHUNK_MS) return Math.max(1, size >>> 1)
+  return size
+}
