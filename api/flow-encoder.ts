@@ -1,37 +1,25 @@
 import { BinaryReader } from '@bufbuild/protobuf/wire'
 import type { FlowContext, FlowView } from '../model/flow-view.ts'
 import { unixNanos, unixSeconds } from '../model/flow-view.ts'
-import { FLOW_EVENT } from '../model/layouts.gen.ts'
-import { flowSummary } from '../model/summary.ts'
+import type { L7Record } from '../model/l7.ts'
+import { flowSummary, l7Summary } from '../model/summary.ts'
 import { type MaskTree, projectMessage } from './field-mask.ts'
 import { writeFlowExtensions } from './flow-extensions.ts'
 import { FLOW_FIELD, type FlowFieldSet, flowFields, NONE, PART } from './flow-fields.ts'
 import { FlowFragments } from './flow-fragments.ts'
-import { writeL7 } from './flow-l7.ts'
-import { isMacSet, writeIp, writeMac, writeUuid } from './flow-text.ts'
+import {
+  ROOM,
+  writeEthernet,
+  writeEventType,
+  writeIpMessage,
+  writeIsReply,
+  writeL4,
+  writeL7Message,
+  writeTime,
+  writeTraceContext,
+} from './flow-parts.ts'
+import { writeUuid } from './flow-text.ts'
 import { WireWriter } from './wire.ts'
-
-const PROTOCOL = { ICMP: 1, TCP: 6, UDP: 17, ICMPV6: 58, SCTP: 132 } as const
-
-/** Field of flow.Layer4 by IP protocol, 0 for protocols of which the kernel's record says nothing. */
-const L4_MEMBER = new Uint8Array(256)
-L4_MEMBER[PROTOCOL.TCP] = 1
-L4_MEMBER[PROTOCOL.UDP] = 2
-L4_MEMBER[PROTOCOL.ICMP] = 3
-L4_MEMBER[PROTOCOL.ICMPV6] = 4
-L4_MEMBER[PROTOCOL.SCTP] = 5
-
-/** flow.SCTPChunkType by the chunk's type on the wire (RFC 9260, section 3.2). */
-const SCTP_CHUNK = new Uint8Array(256)
-SCTP_CHUNK[1] = 1
-SCTP_CHUNK[2] = 2
-SCTP_CHUNK[6] = 6
-SCTP_CHUNK[7] = 3
-SCTP_CHUNK[8] = 4
-SCTP_CHUNK[14] = 5
-
-/** Room for all parts of a flow whose size their type bounds: numbers, addresses, uuid, flags. */
-const ROOM = 640
 
 export interface FlowEncoderOptions {
   /** Emitter.version */
@@ -85,10 +73,12 @@ export class FlowEncoder {
       writeTime(out, secs, nanos)
       if (this.#fields.time === PART) this.#project(out, start, FLOW_FIELD.time)
     }
+    // Read once: the store decodes a message whenever it is asked.
+    const l7 = view.l7
     this.#packet(out, view)
     this.#peers(out, view)
-    this.#event(out, view)
-    this.#rest(out, view)
+    this.#event(out, view, l7)
+    this.#rest(out, view, l7)
     out.endLong(mark)
     out.raw(this.#nodeName)
     out.ensure(32)
@@ -153,19 +143,19 @@ export class FlowEncoder {
   }
 
   /** What kind of event it is: type, L7 message, direction, place. */
-  #event(out: WireWriter, view: FlowView): void {
+  #event(out: WireWriter, view: FlowView, l7: L7Record | undefined): void {
     const f = this.#fields
     const isL7 = view.isL7
     if (f.type !== NONE) out.uint(FLOW_FIELD.type, isL7 ? 2 : 1)
     let start = out.at
     if (f.l7 !== NONE) {
-      if (isL7) writeL7Message(out, view)
+      if (isL7) writeL7Message(out, l7)
       if (f.l7 === PART) this.#project(out, start, FLOW_FIELD.l7)
       out.ensure(ROOM)
     }
     start = out.at
     if (f.traceContext !== NONE) {
-      if (isL7) writeTraceContext(out, view)
+      if (l7 !== undefined && l7.traceId !== '') writeTraceContext(out, l7.traceId)
       if (f.traceContext === PART) this.#project(out, start, FLOW_FIELD.traceContext)
     }
     start = out.at
@@ -187,7 +177,7 @@ export class FlowEncoder {
   }
 
   /** Device, uuid, what all flows of the node say, summary. */
-  #rest(out: WireWriter, view: FlowView): void {
+  #rest(out: WireWriter, view: FlowView, l7: L7Record | undefined): void {
     const f = this.#fields
     if (f.networkInterface !== NONE) {
       const ifindex = view.isL7 ? 0 : view.ifindex
@@ -204,10 +194,9 @@ export class FlowEncoder {
       writeUuid(out, this.#context.uuidSeed, view.unixNsHigh, view.unixNsLow)
     }
     if (f.summary !== NONE) {
-      const summary = flowSummary(view)
-      // L7 summaries hardly repeat; the others are few.
-      if (view.isL7) out.text(FLOW_FIELD.summary, summary)
-      else out.raw(this.#fragments.summary.get((view.protocol << 2) ^ view.tcpFlags, summary))
+      // Summaries of L7 messages hardly repeat; the others are few.
+      if (l7 !== undefined) out.text(FLOW_FIELD.summary, l7Summary(l7))
+      else out.raw(this.#fragments.summary.get((view.protocol << 2) ^ view.tcpFlags, flowSummary(view)))
     }
     if (this.#withExtensions) writeFlowExtensions(out, view)
     for (const field of f.absent) this.#project(out, out.at, field)
@@ -232,136 +221,4 @@ export class FlowEncoder {
     out.end(mark)
     out.ensure(ROOM)
   }
-}
-
-/** Length and content of a google.protobuf.Timestamp. */
-export function writeTime(out: WireWriter, secs: number, nanos: number): void {
-  const mark = out.begin()
-  if (secs !== 0) {
-    out.byte(0x08)
-    out.varint53(secs)
-  }
-  if (nanos !== 0) {
-    out.byte(0x10)
-    out.varint(nanos)
-  }
-  out.end(mark)
-}
-
-function writeEthernet(out: WireWriter, view: FlowView): void {
-  const bytes = view.bytesArray
-  const source = view.byteOffset + FLOW_EVENT.srcMac
-  const destination = view.byteOffset + FLOW_EVENT.dstMac
-  const hasSource = isMacSet(bytes, source)
-  const hasDestination = isMacSet(bytes, destination)
-  if (!hasSource && !hasDestination) return
-  out.byte(0x22)
-  const mark = out.begin()
-  if (hasSource) {
-    out.byte(0x0a)
-    out.byte(17)
-    writeMac(out, bytes, source)
-  }
-  if (hasDestination) {
-    out.byte(0x12)
-    out.byte(17)
-    writeMac(out, bytes, destination)
-  }
-  out.end(mark)
-}
-
-function writeIpMessage(out: WireWriter, view: FlowView): void {
-  const bytes = view.bytesArray
-  const offset = view.byteOffset
-  const ipVersion = view.ipVersion
-  out.byte(0x2a)
-  const mark = out.begin()
-  out.byte(0x0a)
-  const source = out.begin()
-  writeIp(out, bytes, offset + FLOW_EVENT.srcIp, ipVersion)
-  out.end(source)
-  out.byte(0x12)
-  const destination = out.begin()
-  writeIp(out, bytes, offset + FLOW_EVENT.dstIp, ipVersion)
-  out.end(destination)
-  out.byte(0x18)
-  out.byte(ipVersion === 4 ? 1 : 2)
-  if (view.isEncrypted) {
-    out.byte(0x20)
-    out.byte(1)
-  }
-  out.end(mark)
-}
-
-function writeL4(out: WireWriter, view: FlowView): void {
-  const protocol = view.protocol
-  const member = L4_MEMBER[protocol]!
-  if (member === 0 || view.ipVersion === 0) return
-  out.byte(0x32)
-  const mark = out.begin()
-  out.byte((member << 3) | 2)
-  const inner = out.begin()
-  if (protocol === PROTOCOL.ICMP || protocol === PROTOCOL.ICMPV6) {
-    out.uint(1, view.icmpType)
-    out.uint(2, view.icmpCode)
-  } else {
-    out.uint(1, view.srcPort)
-    out.uint(2, view.dstPort)
-    if (protocol === PROTOCOL.TCP && !view.isL7) writeTcpFlags(out, view.tcpFlags)
-    if (protocol === PROTOCOL.SCTP && !view.isL7) out.uint(3, SCTP_CHUNK[view.sctpChunk & 0xff]!)
-  }
-  out.end(inner)
-  out.end(mark)
-}
-
-/** flow.TCPFlags has the order of the bits: FIN is field 1 and bit 0, NS field 9 and bit 8. */
-function writeTcpFlags(out: WireWriter, flags: number): void {
-  out.byte(0x1a)
-  const mark = out.begin()
-  for (let bit = 0; bit < 9; bit++) {
-    if ((flags & (1 << bit)) === 0) continue
-    out.byte((bit + 1) << 3)
-    out.byte(1)
-  }
-  out.end(mark)
-}
-
-function writeEventType(out: WireWriter, view: FlowView): void {
-  out.byte(0x9a)
-  out.byte(0x01)
-  const mark = out.begin()
-  out.uint(1, view.eventType)
-  out.uint(2, view.eventSubType)
-  out.end(mark)
-}
-
-function writeIsReply(out: WireWriter, isReply: boolean): void {
-  out.byte(0xd2)
-  out.byte(0x01)
-  const mark = out.begin()
-  if (isReply) out.uint(1, 1)
-  out.end(mark)
-}
-
-/** An L7 flow whose message is forgotten still says that it was one. */
-function writeL7Message(out: WireWriter, view: FlowView): void {
-  const record = view.l7
-  out.byte(0x7a)
-  const mark = out.beginLong()
-  if (record !== undefined) writeL7(out, record)
-  out.endLong(mark)
-}
-
-function writeTraceContext(out: WireWriter, view: FlowView): void {
-  const traceId = view.l7?.traceId ?? ''
-  if (traceId === '') return
-  out.ensure(ROOM)
-  out.byte(0xf2)
-  out.byte(0x01)
-  const mark = out.begin()
-  out.byte(0x0a)
-  const parent = out.begin()
-  out.text(1, traceId)
-  out.end(parent)
-  out.end(mark)
 }

@@ -1,5 +1,5 @@
 import type { LostRecords } from '../model/contracts.ts'
-import { writeTime } from './flow-encoder.ts'
+import { writeTime } from './flow-parts.ts'
 import type { FramedBatch } from './framed-batch.ts'
 
 /** flow.proto LostEventSource */
