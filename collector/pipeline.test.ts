@@ -294,6 +294,10 @@ describe('stamps', () => {
       { srcIp: '10.0.0.2', srcPort: 80, dstIp: '10.0.0.1', dstPort: 5 },
     )
     collector.drain()
+    state.endpoints.addInterface({ ifindex: 9, name: 'lxc9', ips: ['10.0.0.5', '10.0.0.2'] })
+    reader.push({ ifindex: 9, state: 0 })
+    collector.drain()
+    expect(state.service(flow(4).destinationServiceRef)?.name).toBe('web')
     const service = (i: number) => [
       state.service(flow(i).sourceServiceRef)?.name,
       state.service(flow(i).destinationServiceRef)?.name,
