@@ -9,6 +9,17 @@
  *   4. DNS and HTTP flows: capture the payload (lib/l7.h)
  */
 
+/*
+ * The parser as a function of its own: the verifier walks its many paths once, by themselves, and not each of them
+ * together with all that follows: a fifth of the instructions, of which older kernels find many more than new ones.
+ */
+__noinline int parse_packet(struct __sk_buff *skb, struct packet *p, __u32 has_ethernet)
+{
+	if (!p)
+		return PACKETS_MALFORMED_L2;
+	return parse_frame(skb, p, has_ethernet);
+}
+
 /* Where a program is attached; constant in each SEC() function, so that its branches vanish. */
 struct hook {
 	__u8 kind;         /* enum endpoint_kind */
@@ -71,19 +82,23 @@ static __always_inline int opened_by_receiver(const struct packet *p, __u8 *gues
 	return 0;
 }
 
-/* Makes the entry for a first packet. @return the entry in the map, or NULL when the table is full */
-static __always_inline struct flow_entry *make_flow(struct __sk_buff *skb, struct packet *p, const struct hook *hook,
-						    struct ledger *l, __u32 slot)
+/* CLOCK_BOOTTIME, read once a packet at most. */
+static __always_inline __u64 boot_time(__u64 *known)
 {
-	struct scratch *s = scratch_of_cpu();
-	struct flow_entry *entry;
+	if (!*known)
+		*known = bpf_ktime_get_boot_ns();
+	return *known;
+}
+
+/* Fills the entry for a first packet, in this CPU's scratch. */
+static __always_inline void prepare_flow(struct __sk_buff *skb, struct flow_entry *entry, const struct packet *p,
+					 const struct hook *hook, __u32 slot, __u64 boot_ns)
+{
+	struct cursor c = { .skb = skb };
 	__u8 guessed = 0, mac[12];
 
-	if (!s)
-		return NULL;
-	entry = &s->entry;
 	__builtin_memset(entry, 0, sizeof(*entry));
-	entry->first_seen_ns = bpf_ktime_get_boot_ns();
+	entry->first_seen_ns = boot_ns;
 	entry->slot = slot;
 	entry->consumers = default_consumers;
 	entry->opener = p->dir ^ opened_by_receiver(p, &guessed);
@@ -95,18 +110,15 @@ static __always_inline struct flow_entry *make_flow(struct __sk_buff *skb, struc
 	entry->verdict = VERDICT_FORWARDED;
 	entry->vlan = p->vlan;
 	entry->l7_kind = l7_kind_of_flow(p);
-	if (hook->has_ethernet && !bpf_skb_load_bytes(skb, 0, mac, sizeof(mac))) {
+	if (hook->has_ethernet && !read_at(&c, 0, mac, sizeof(mac))) {
 		__builtin_memcpy(p->dir ? entry->mac_a : entry->mac_b, mac, 6);
 		__builtin_memcpy(p->dir ? entry->mac_b : entry->mac_a, mac + 6, 6);
 	}
-	if (!bpf_map_update_elem(&flows, &p->key, entry, BPF_NOEXIST))
-		count_tc(l, FLOWS_CREATED, 1);
-	/* another CPU may have been first: then its entry is as good */
-	return bpf_map_lookup_elem(&flows, &p->key);
 }
 
 /* A SYN on a connection that has ended: the ports are used again, and this is a new flow in the old entry. */
-static __always_inline void reopen(struct flow_entry *entry, const struct packet *p, const struct hook *hook)
+static __always_inline void reopen(struct flow_entry *entry, const struct packet *p, const struct hook *hook,
+				   __u64 boot_ns)
 {
 	entry->flags_seen[0] = 0;
 	entry->flags_seen[1] = 0;
@@ -119,22 +131,22 @@ static __always_inline void reopen(struct flow_entry *entry, const struct packet
 	entry->last_report_ns[0] = 0;
 	entry->last_report_ns[1] = 0;
 	entry->opener = p->dir;
-	entry->first_seen_ns = bpf_ktime_get_boot_ns();
+	entry->first_seen_ns = boot_ns;
 	entry->state = 0;
 	if (hook->kind == ENDPOINT_POD)
 		entry->state = entry->opener == entry->pod_dir ? STATE_EGRESS : STATE_INGRESS;
 }
 
 /* SYN to the ACK that answers its SYN-ACK: the whole round trip, wherever between the two ends it is looked at. */
-static __always_inline void time_handshake(struct flow_entry *entry, const struct packet *p)
+static __always_inline void time_handshake(struct flow_entry *entry, const struct packet *p, __u64 *boot_ns)
 {
 	if (p->l4_info & TCP_SYN) {
 		if (!(p->l4_info & TCP_ACK))
-			entry->syn_ns = bpf_ktime_get_boot_ns();
+			entry->syn_ns = boot_time(boot_ns);
 		return;
 	}
 	if (entry->syn_ns && p->dir == entry->opener && (entry->flags_seen[!p->dir] & TCP_SYN)) {
-		__u64 rtt = bpf_ktime_get_boot_ns() - entry->syn_ns;
+		__u64 rtt = boot_time(boot_ns) - entry->syn_ns;
 
 		entry->rtt_us = rtt < 1000 ? 1 : rtt / 1000 > 0xffffffffULL ? 0xffffffff : rtt / 1000;
 		entry->syn_ns = 0;
@@ -162,7 +174,8 @@ static __always_inline __u8 sctp_flag(__u16 chunk)
 }
 
 /* @return flags of this packet, folded to 8 bits, that its direction had not shown before */
-static __always_inline __u8 new_flags(struct flow_entry *entry, const struct packet *p, const struct hook *hook)
+static __always_inline __u8 new_flags(struct flow_entry *entry, const struct packet *p, const struct hook *hook,
+				      __u64 *boot_ns)
 {
 	__u8 dir = p->dir & 1, flags, fresh;
 
@@ -180,14 +193,14 @@ static __always_inline __u8 new_flags(struct flow_entry *entry, const struct pac
 	flags = p->l4_info;
 	if (flags & (TCP_SYN | TCP_FIN | TCP_RST)) {
 		if ((flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && (entry->closed & 4 || entry->closed == 3))
-			reopen(entry, p, hook);
+			reopen(entry, p, hook, boot_time(boot_ns));
 		if (flags & TCP_FIN)
 			entry->closed |= 1 << dir;
 		if (flags & TCP_RST)
 			entry->closed |= 4;
 	}
 	if ((flags & TCP_SYN) || entry->syn_ns)
-		time_handshake(entry, p);
+		time_handshake(entry, p, boot_ns);
 	fresh = flags & ~entry->flags_seen[dir];
 	if (fresh)
 		entry->flags_seen[dir] |= flags;
@@ -209,6 +222,45 @@ static __always_inline __u8 cause_of(const struct flow_entry *entry, const struc
 	if (sum >= UNREPORTED_SOON || (sum & UNREPORTED_BYTES) >= UNREPORTED_BYTES_SOON)
 		return CAUSE_COUNTER;
 	return per_packet ? CAUSE_PACKET : CAUSE_NONE;
+}
+
+/*
+ * A flow's first packet: counted in the entry, and told, before the entry is in the table. That saves what the ordinary
+ * path would pay once more: a look-up, and atomic operations on memory that no cache has.
+ * @return 0, or -1 when the table is full or another CPU was first; then nothing was counted
+ */
+static __always_inline int insert_flow(struct packet *p, struct flow_entry *entry, const struct record_facts *facts,
+				       struct ledger *l, __u32 length, __u64 now)
+{
+	struct flow_event *e = NULL;
+
+	entry->last_seen_ns = now;
+	entry->last_report_ns[p->dir & 1] = now;
+	if (entry->consumers)
+		e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (e) {
+		fill_record(e, &p->key, entry, facts);
+		e->packets = 1;
+		e->bytes = length;
+	} else {
+		entry->unreported[p->dir & 1] = (1ULL << UNREPORTED_SHIFT) + length;
+	}
+	if (bpf_map_update_elem(&flows, &p->key, entry, BPF_NOEXIST)) {
+		if (e)
+			bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
+		return -1;
+	}
+	count(l, EVENTS_WANTED, 1);
+	if (e) {
+		bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+		count(l, EVENTS_SUBMITTED, 1);
+		count(l, PACKETS_REPORTED, 1);
+		count(l, BYTES_REPORTED, length);
+	} else {
+		count(l, entry->consumers ? EVENTS_RING_FULL : EVENTS_FILTERED, 1);
+	}
+	count_tc(l, FLOWS_CREATED, 1);
+	return 0;
 }
 
 /* @return 1 when the packet may be added to the entry, 0 when the sweep is removing it */
@@ -250,7 +302,7 @@ static __always_inline int observe(struct __sk_buff *skb, const struct hook hook
 		return TCX_NEXT;
 	count_tc(l, PACKETS_SEEN, 1);
 	count_tc(l, BYTES_SEEN, length);
-	wrong = parse_frame(skb, &p, hook.has_ethernet);
+	wrong = parse_packet(skb, &p, hook.has_ethernet);
 	if (wrong) {
 		count_endpoint(slot_of(skb->ifindex), &hook, length);
 		if (wrong > 0 && wrong < LEDGER_COUNTERS)
@@ -262,36 +314,52 @@ static __always_inline int observe(struct __sk_buff *skb, const struct hook hook
 	if (p.fragment || p.vlan)
 		count_class(l, &p);
 
+	facts.dir = p.dir;
+	facts.point = hook.point;
+	facts.l4_info = p.l4_info;
+	facts.fragment = p.fragment;
+	now = bpf_ktime_get_coarse_ns();
 	entry = bpf_map_lookup_elem(&flows, &p.key);
 	if (!entry) {
+		struct scratch *s = scratch_of_cpu();
+
+		if (!s)
+			return TCX_NEXT;
 		slot = slot_of(skb->ifindex);
-		entry = make_flow(skb, &p, &hook, l, slot);
+		count_endpoint(slot, &hook, length);
+		prepare_flow(skb, &s->entry, &p, &hook, slot, boot_time(&facts.boot_ns));
+		new_flags(&s->entry, &p, &hook, &facts.boot_ns);
+		facts.cause = CAUSE_NEW;
+		facts.trace_reason = p.icmp_error ? TRACE_REASON_RELATED : TRACE_REASON_NEW;
+		if (!insert_flow(&p, &s->entry, &facts, l, length, now)) {
+			count_tc(l, PACKETS_FLOW, 1);
+			count_tc(l, BYTES_FLOW, length);
+			entry = &s->entry;
+			goto payload;
+		}
+		/* another CPU may have been first: then its entry is as good */
+		entry = bpf_map_lookup_elem(&flows, &p.key);
 		if (!entry) {
-			count_endpoint(slot, &hook, length);
 			count_tc(l, PACKETS_TABLE_FULL, 1);
 			count_tc(l, BYTES_TABLE_FULL, length);
 			return TCX_NEXT;
 		}
+	} else {
+		count_endpoint(entry->slot, &hook, length);
 	}
-	count_endpoint(entry->slot, &hook, length);
 	if (!keep_alive(entry)) {
 		count_tc(l, PACKETS_CLOSING, 1);
 		count_tc(l, BYTES_CLOSING, length);
 		return TCX_NEXT;
 	}
-	now = bpf_ktime_get_coarse_ns();
 	if (entry->last_seen_ns != now)
 		entry->last_seen_ns = now;
 	sum = __sync_fetch_and_add(&entry->unreported[p.dir & 1], (1ULL << UNREPORTED_SHIFT) + length);
 	count_tc(l, PACKETS_FLOW, 1);
 	count_tc(l, BYTES_FLOW, length);
-	fresh = new_flags(entry, &p, &hook);
+	fresh = new_flags(entry, &p, &hook, &facts.boot_ns);
 
 	facts.cause = cause_of(entry, &p, fresh, sum, now);
-	facts.dir = p.dir;
-	facts.point = hook.point;
-	facts.l4_info = p.l4_info;
-	facts.fragment = p.fragment;
 	facts.trace_reason = p.icmp_error			       ? TRACE_REASON_RELATED
 			     : facts.cause == CAUSE_NEW		       ? TRACE_REASON_NEW
 			     : p.dir == entry->opener		       ? TRACE_REASON_ESTABLISHED
@@ -301,6 +369,7 @@ static __always_inline int observe(struct __sk_buff *skb, const struct hook hook
 		entry->last_report_ns[p.dir & 1] = now;
 		submit_flow_record(&p.key, entry, &facts, l);
 	}
+payload:
 	if (entry->l7_kind)
 		capture_l7(skb, &p, entry, &facts, l, now);
 	return TCX_NEXT;

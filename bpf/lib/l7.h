@@ -18,7 +18,8 @@ static __always_inline __u8 l7_kind_of_flow(const struct packet *p)
 	if (p->key.protocol != IPPROTO_TCP && p->key.protocol != IPPROTO_UDP)
 		return L7_NONE;
 	kind = l7_kind_of_port(p->dst_port);
-	if (!kind)
+	/* Only a flow met mid-stream starts with an answer; servers do not listen on the ports that clients get. */
+	if (!kind && p->src_port < 32768)
 		kind = l7_kind_of_port(p->src_port);
 	return kind == L7_HTTP && p->key.protocol != IPPROTO_TCP ? L7_NONE : kind;
 }

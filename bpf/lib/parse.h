@@ -52,7 +52,11 @@ static __always_inline int read_at(const struct cursor *c, __u32 offset, void *t
 
 		/* Straight from the packet where it is linear; the helper walks the fragments otherwise. */
 		if (offset <= HEADER_LIMIT && data + offset + size <= end) {
-			__builtin_memcpy(to, data + offset, size);
+			/*
+			 * Untrue, but x86 and arm64 load from anywhere, and the compiler would take the header apart
+			 * into single bytes otherwise.
+			 */
+			__builtin_memcpy(to, __builtin_assume_aligned(data + offset, 8), size);
 			return 0;
 		}
 		return bpf_skb_load_bytes(c->skb, offset, to, size);
@@ -134,7 +138,7 @@ static __always_inline void mapped_address(__u8 *to, __be32 address)
 /* @return 0, or the ledger counter of what is wrong */
 static __always_inline int parse_tcp(const struct cursor *c, struct packet *p, __u32 at)
 {
-	struct tcp_header h;
+	struct tcp_header h __attribute__((aligned(8)));
 	__u32 length;
 
 	if (at + 20 > p->end || read_at(c, at, &h, sizeof(h)))
@@ -267,7 +271,7 @@ static __always_inline void fragment_ports(struct packet *p, int first)
 
 static __always_inline int parse_ipv4(const struct cursor *c, struct packet *p, __u32 at, __u32 length)
 {
-	struct ipv4_header h;
+	struct ipv4_header h __attribute__((aligned(8)));
 	__u32 header, total;
 	__u16 fragment;
 	int wrong;
@@ -303,7 +307,7 @@ static __always_inline int parse_ipv4(const struct cursor *c, struct packet *p, 
 
 static __always_inline int parse_ipv6(const struct cursor *c, struct packet *p, __u32 at, __u32 length)
 {
-	struct ipv6_header h;
+	struct ipv6_header h __attribute__((aligned(8)));
 	struct {
 		__u8 next;
 		__u8 length;

@@ -11,6 +11,7 @@ struct record_facts {
 	__u8 trace_reason;
 	__u16 l4_info;
 	__u8 fragment;
+	__u64 boot_ns; /* CLOCK_BOOTTIME where the caller has read it already, 0 else: it is the dearest helper */
 };
 
 /*
@@ -61,7 +62,7 @@ static __always_inline void fill_record(struct flow_event *e, const struct flow_
 {
 	__u8 dir = facts->dir;
 
-	e->time_ns = bpf_ktime_get_boot_ns();
+	e->time_ns = facts->boot_ns ? facts->boot_ns : bpf_ktime_get_boot_ns();
 	e->size = sizeof(*e);
 	e->type = EVENT_FLOW;
 	e->version = EVENT_VERSION;
