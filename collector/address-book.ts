@@ -5,10 +5,6 @@ import { AddressTable } from './address-table.ts'
 export const CLAIM = { POD: 0, INTERFACE: 1, NODE: 2, SERVICE: 3 } as const
 type ClaimKind = (typeof CLAIM)[keyof typeof CLAIM]
 
-/** Set in what get() answers when a service claims the address too: only then are services worth a look-up. */
-export const SERVICE_FLAG = 0x4000_0000
-export const REF_MASK = 0x3fff_ffff
-
 /** Addresses that can be known: 128 Ki, about 64,000 dual-stack pods, in at most 12.6 MB of table. */
 export const MAX_ADDRESSES = 131_072
 
@@ -38,7 +34,7 @@ export class AddressBook {
     return this.#table.size
   }
 
-  /** Endpoint of an address, perhaps with SERVICE_FLAG; 0 when nobody claims it. Allocates nothing. */
+  /** Endpoint of an address, 0 when nobody claims it. Allocates nothing. */
   get(words: Uint32Array, at: number): number {
     return this.#table.get(words, at, 0)
   }
@@ -94,5 +90,5 @@ export class AddressBook {
 
 function strongest(entry: Entry): number {
   const [pod, device, node, service] = entry.refs
-  return (pod || device || node || service) | (service === 0 ? 0 : SERVICE_FLAG)
+  return pod || device || node || service
 }

@@ -2,7 +2,6 @@ import { describe, expect, test } from 'vitest'
 import { parseCidr } from '../base/ip.ts'
 import type { PodFacts } from '../model/contracts.ts'
 import { ipBytes } from '../test/helpers/flow-store.ts'
-import { REF_MASK, SERVICE_FLAG } from './address-book.ts'
 import { EndpointTable, type EndpointTableOptions } from './endpoints.ts'
 import { IdentityAllocator } from './identity.ts'
 import { cidrLabels, podLabels } from './labels.ts'
@@ -36,7 +35,7 @@ function setUp(options: Partial<EndpointTableOptions> = {}) {
   table.onEvent(({ kind, endpoint }) => events.push(`${kind} ${endpoint.podName} ${endpoint.labels[0]}`))
   const lookup = (ip: string, podLink = false) => {
     const words = new Uint32Array(ipBytes(ip).buffer)
-    return table.get(table.lookup(words, 0, ip.includes(':') ? 6 : 4, podLink) & REF_MASK)
+    return table.get(table.lookup(words, 0, ip.includes(':') ? 6 : 4, podLink))
   }
   return { table, history, clock, events, lookup }
 }
@@ -207,12 +206,14 @@ describe('EndpointTable', () => {
     expect(['203.0.113.9', '192.168.0.2', '10.96.0.9'].map((ip) => lookup(ip).identity)).toEqual([2, 2, 2])
   })
 
-  test('lookup() flags addresses of services, also where a node has the address too', () => {
-    const { table } = setUp()
+  test('a node’s claim on an address is stronger than a service’s', () => {
+    const { table, lookup } = setUp()
     table.upsertService({ namespace: 'a', name: 'lb', ips: ['192.168.0.1'], ports: [] })
+    expect(lookup('192.168.0.1').identity).toBe(3)
     table.upsertNode({ name: 'node-1', ips: ['192.168.0.1'], labels: {} })
-    const raw = table.lookup(new Uint32Array(ipBytes('192.168.0.1').buffer), 0, 4, false)
-    expect([raw & SERVICE_FLAG, table.get(raw & REF_MASK).identity]).toEqual([SERVICE_FLAG, 1])
+    expect(lookup('192.168.0.1').identity).toBe(1)
+    table.deleteNode('node-1')
+    expect(lookup('192.168.0.1').identity).toBe(3)
   })
 
   test('link-local peers are the node on a pod’s interface and the world elsewhere', () => {

@@ -81,7 +81,6 @@ export class EndpointTable {
    *
    * @param words four words as in a record, from `at` @param family 4 or 6
    * @param podLink true when it was seen on a pod's interface: link-local peers there are the node itself
-   * @returns its reference in the bits of REF_MASK; SERVICE_FLAG when the address is a service's too
    */
   lookup(words: Uint32Array, at: number, family: number, podLink: boolean): number {
     return this.addresses.get(words, at) || this.cluster.outside(words, at, family, podLink)

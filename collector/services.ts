@@ -9,6 +9,8 @@ const LAST_REF = 65_535
 /** Frontends (address, port, protocol) that are kept: about four for each of the most services that fit. */
 export const MAX_FRONTENDS = 131_072
 
+const HINTS = 65_536
+
 const PROTOCOL_NUMBERS = { TCP: 6, UDP: 17, SCTP: 132 } as const
 
 interface Known {
@@ -29,6 +31,8 @@ export class ServiceTable {
   readonly #byRef: (Service | undefined)[] = [undefined]
   readonly #free: number[] = []
   readonly #retired = new Fifo<{ readonly ref: number; readonly end: number }>()
+  /** Frontends by a hash of address and port, saturating: most ends of flows are no service's, and end here. */
+  readonly #hints = new Uint8Array(HINTS)
   readonly #bytes = new Uint8Array(16)
   readonly #words = new Uint32Array(this.#bytes.buffer)
 
@@ -53,7 +57,8 @@ export class ServiceTable {
 
   /** Reference of the service at an address and port, 0 when there is none. Allocates nothing. */
   lookup(words: Uint32Array, at: number, port: number, protocol: number): number {
-    return port === 0 || this.#frontends.size === 0 ? 0 : this.#frontends.get(words, at, frontend(port, protocol))
+    if (this.#hints[hint(words[at + 3]!, port)] === 0) return 0
+    return this.#frontends.get(words, at, frontend(port, protocol))
   }
 
   upsertService(facts: ServiceFacts): void {
@@ -69,14 +74,14 @@ export class ServiceTable {
       known = { ref, facts }
       this.#byName.set(key, known)
     } else {
-      this.#eachFrontend(known.facts, (extra) => {
-        if (this.#frontends.get(this.#words, 0, extra) === known?.ref) this.#frontends.delete(this.#words, 0, extra)
-      })
+      this.#removeFrontends(known)
       known.facts = facts
     }
     const { ref } = known
-    this.#eachFrontend(facts, (extra) => {
+    this.#eachFrontend(facts, (extra, at) => {
+      const isNew = this.#frontends.get(this.#words, 0, extra) === 0
       if (!this.#frontends.set(this.#words, 0, extra, ref)) this.refused++
+      else if (isNew && this.#hints[at]! < 255) this.#hints[at]!++
     })
   }
 
@@ -85,9 +90,7 @@ export class ServiceTable {
     const known = this.#byName.get(key)
     if (known === undefined) return
     this.#byName.delete(key)
-    this.#eachFrontend(known.facts, (extra) => {
-      if (this.#frontends.get(this.#words, 0, extra) === known.ref) this.#frontends.delete(this.#words, 0, extra)
-    })
+    this.#removeFrontends(known)
     this.#retired.push({ ref: known.ref, end: this.#historyEnd() })
   }
 
@@ -100,14 +103,30 @@ export class ServiceTable {
     }
   }
 
-  #eachFrontend(facts: ServiceFacts, visit: (extra: number) => void): void {
+  /** Those that another service has taken over stay. */
+  #removeFrontends({ facts, ref }: Known): void {
+    this.#eachFrontend(facts, (extra, at) => {
+      if (this.#frontends.get(this.#words, 0, extra) !== ref) return
+      this.#frontends.delete(this.#words, 0, extra)
+      // A saturated count is not known any more and stays.
+      if (this.#hints[at]! < 255) this.#hints[at]!--
+    })
+  }
+
+  #eachFrontend(facts: ServiceFacts, visit: (extra: number, hintAt: number) => void): void {
     for (const ip of facts.ips) {
       if (parseIp(ip, this.#bytes) === 0) continue
-      for (const { port, protocol } of facts.ports) visit(frontend(port, PROTOCOL_NUMBERS[protocol]))
+      for (const { port, protocol } of facts.ports) {
+        visit(frontend(port, PROTOCOL_NUMBERS[protocol]), hint(this.#words[3]!, port))
+      }
     }
   }
 }
 
 function frontend(port: number, protocol: number): number {
   return ((port << 8) | protocol) >>> 0
+}
+
+function hint(word: number, port: number): number {
+  return Math.imul(word ^ (port << 12), 0x9e3779b1) >>> 16
 }

@@ -1,6 +1,5 @@
 import { type L7Record, L7Type } from '../model/l7.ts'
 import { EventType, FLOW_EVENT, FLOW_SLOT, FLOW_STAMP, FlowState } from '../model/layouts.gen.ts'
-import { REF_MASK, SERVICE_FLAG } from './address-book.ts'
 import type { RecordClock } from './clock.ts'
 import type { EndpointTable } from './endpoints.ts'
 import type { FlowHistory } from './history.ts'
@@ -103,19 +102,16 @@ export class Stamper {
     const fromPod = (this.#u8[bytes + FLOW_EVENT.state]! & FlowState.FROM_POD) !== 0
     const local = endpoints.byInterface(u32[slot + AT.ifindex]!)
     const podLink = local !== 0
-    // A pod may hold a service's address itself, so the local side is always worth a look.
-    const from = podLink && fromPod ? local | SERVICE_FLAG : endpoints.lookup(u32, slot + AT.srcIp, family, podLink)
-    const to = podLink && !fromPod ? local | SERVICE_FLAG : endpoints.lookup(u32, slot + AT.dstIp, family, podLink)
-    const src = from & REF_MASK
-    const dst = to & REF_MASK
+    const src = podLink && fromPod ? local : endpoints.lookup(u32, slot + AT.srcIp, family, podLink)
+    const dst = podLink && !fromPod ? local : endpoints.lookup(u32, slot + AT.dstIp, family, podLink)
     u32[slot + AT.srcEndpoint] = src
     u32[slot + AT.dstEndpoint] = dst
     namespaces.mark(src)
     namespaces.mark(dst)
     this.#stampNames(slot, src, dst)
     const ports = u32[slot + AT.ports]!
-    const srcService = from === src ? 0 : services.lookup(u32, slot + AT.srcIp, ports & 0xffff, protocol)
-    const dstService = to === dst ? 0 : services.lookup(u32, slot + AT.dstIp, ports >>> 16, protocol)
+    const srcService = services.lookup(u32, slot + AT.srcIp, ports & 0xffff, protocol)
+    const dstService = services.lookup(u32, slot + AT.dstIp, ports >>> 16, protocol)
     u32[slot + AT.services] = srcService | (dstService << 16)
   }
 

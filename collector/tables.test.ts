@@ -121,6 +121,20 @@ describe('ServiceTable', () => {
     expect(table.get(table.lookup(words('10.96.0.1'), 0, 80, 6))?.name).toBe('b')
   })
 
+  test('finds each of many frontends, also when hundreds share a hint and go again', () => {
+    const table = new ServiceTable(() => 0)
+    const ports = Array.from({ length: 60 }, (_, i) => ({ port: 1000 + i, protocol: 'TCP' as const }))
+    const names = Array.from({ length: 1000 }, (_, i) => ({ name: `s${i}`, ip: `10.97.${i >> 8}.${i & 255}` }))
+    for (const { name, ip } of names) table.upsertService({ ...service(name, [ip]), ports })
+    for (const { name, ip } of names) {
+      for (const port of [1000, 1059]) expect(table.get(table.lookup(words(ip), 0, port, 6))?.name).toBe(name)
+      expect([table.lookup(words(ip), 0, 999, 6), table.lookup(words(ip), 0, 1000, 17)]).toEqual([0, 0])
+    }
+    for (const { name } of names.slice(1)) table.deleteService('shop', name)
+    expect(table.get(table.lookup(words('10.97.0.0'), 0, 1059, 6))?.name).toBe('s0')
+    expect(table.lookup(words('10.97.0.1'), 0, 1059, 6)).toBe(0)
+  })
+
   test('refuses frontends beyond the bound and counts', () => {
     const table = new ServiceTable(() => 0, 2)
     table.upsertService(service('a', ['10.96.0.1', '10.96.0.2', '10.96.0.3']))
