@@ -103,6 +103,7 @@ export class Agent implements AsyncDisposable {
         store: this.state.history,
         version,
         agentEvents: this.#agentEvents,
+        namespaces: this.state.namespaces,
         log: log.child({ part: 'api' }),
         agent: agentInfo({
           nodeName: this.state.nodeName,

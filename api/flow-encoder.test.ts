@@ -349,24 +349,33 @@ describe('FlowEncoder.write()', () => {
     }
   })
 
-  test('takes a new name of a device and of an address at once', () => {
+  test('takes new names of devices and addresses, and new labels of the node, at once', () => {
     const store = new TestFlowStore(8)
     const view = store.createView()
     store.seek(view, store.push({ destinationNames: ['old.example'] }))
     let device = 'veth7'
     let names = ['old.example']
-    const context = { ...store.context, interfaceName: () => device, names: () => names }
+    let nodeLabels = ['zone=a']
+    const context = {
+      ...store.context,
+      get nodeLabels() {
+        return nodeLabels
+      },
+      interfaceName: () => device,
+      names: () => names,
+    }
     const encoder = new FlowEncoder(context, { version: '1' })
     const look = () => {
       const out = new WireWriter(64)
       encoder.write(out, view)
       const { flow: sent } = GetFlowsResponse.decode(out.slice(0))
-      return [sent?.interface?.name, sent?.destination_names]
+      return [sent?.interface?.name, sent?.destination_names, sent?.node_labels]
     }
-    expect(look()).toEqual(['veth7', ['old.example']])
+    expect(look()).toEqual(['veth7', ['old.example'], ['zone=a']])
     device = 'eth0'
     names = ['new.example']
-    expect(look()).toEqual(['eth0', ['new.example']])
+    nodeLabels = ['zone=b', 'role=x']
+    expect(look()).toEqual(['eth0', ['new.example'], ['zone=b', 'role=x']])
   })
 })
 

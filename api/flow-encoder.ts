@@ -185,7 +185,7 @@ export class FlowEncoder {
         out.raw(this.#fragments.interfaceOf(ifindex, ifindex === 0 ? '' : this.#context.interfaceName(ifindex)))
       }
     }
-    out.raw(this.#fragments.constant)
+    this.#fragments.writeNode(out, this.#context.nodeLabels)
     out.ensure(ROOM)
     if (f.uuid !== NONE) {
       out.byte(0x92)

@@ -18,8 +18,8 @@ export class FlowFragments {
   readonly destinationService: FragmentCache<Service | undefined>
   readonly dropReason: FragmentCache<KernelDropReason>
   readonly summary: FragmentCache<string>
-  /** What every flow of this node says: emitter, node_name, node_labels. */
-  readonly constant: Uint8Array
+  readonly #emitterAndNode: Uint8Array
+  readonly #nodeLabels: FragmentCache<readonly string[]> | undefined
   readonly #parts: FlowFieldSet['parts']
   readonly #writer = new WireWriter(4096)
   readonly #interfaces: Interface[] = []
@@ -37,7 +37,9 @@ export class FlowFragments {
     this.destinationService = new FragmentCache(512, (s) => this.#service(F.destinationService, s))
     this.dropReason = new FragmentCache(256, (reason) => this.#text(F.extDropReason, reason.name))
     this.summary = new FragmentCache(1024, (text) => this.#text(F.summary, text))
-    this.constant = this.#constant(context, fields, options.version)
+    this.#emitterAndNode = this.#node(context, fields, options.version)
+    this.#nodeLabels =
+      fields.nodeLabels === NONE ? undefined : new FragmentCache(1, (labels) => this.#list(F.nodeLabels, labels))
   }
 
   /** The bytes of `interface`; a device that is renamed gets new ones. */
@@ -52,7 +54,13 @@ export class FlowFragments {
     return bytes
   }
 
-  #constant(context: FlowContext, fields: FlowFieldSet, version: string): Uint8Array {
+  /** What every flow of this node says: emitter, node_name, node_labels. The labels may change while the agent runs. */
+  writeNode(out: WireWriter, nodeLabels: readonly string[]): void {
+    out.raw(this.#emitterAndNode)
+    if (this.#nodeLabels !== undefined) out.raw(this.#nodeLabels.get(0, nodeLabels))
+  }
+
+  #node(context: FlowContext, fields: FlowFieldSet, version: string): Uint8Array {
     const pieces: Uint8Array[] = []
     const F = FLOW_FIELD
     if (fields.emitter !== NONE) {
@@ -64,7 +72,6 @@ export class FlowFragments {
       )
     }
     if (fields.nodeName !== NONE) pieces.push(this.#text(F.nodeName, context.nodeName))
-    if (fields.nodeLabels !== NONE) pieces.push(this.#list(F.nodeLabels, context.nodeLabels))
     return Buffer.concat(pieces)
   }
 

@@ -24,7 +24,6 @@ import {
   ServerStatusResponse,
 } from './gen/observer/observer.ts'
 import { NodeState } from './gen/relay/relay.ts'
-import type { NamespaceTracker } from './namespaces.ts'
 import type { PeerNode } from './peer.ts'
 import type { SliceScheduler } from './slices.ts'
 
@@ -33,11 +32,17 @@ export const EXTENSIONS_METADATA = 'sluice-extensions'
 /** Flow rates are over this span. */
 const RATE_SECS = 60
 
+/** Namespaces that flows of the last hour were seen of. */
+export interface NamespaceSource {
+  /** Sorted by cluster, then name; the cluster is empty for `default`. */
+  list(): readonly { readonly cluster: string; readonly namespace: string }[]
+}
+
 export interface ObserverParts {
   readonly store: FlowStore
   readonly calls: Calls
   readonly scheduler: SliceScheduler
-  readonly namespaces: NamespaceTracker
+  readonly namespaces: NamespaceSource
   readonly agentEvents: AgentEventRing
   readonly compileFilters: FilterCompiler
   /** Sluice's version, without a leading v. */
@@ -78,8 +83,8 @@ export class Observer {
         this.#getDebugEvents(call),
       ),
       getNodes: calls.unary<GetNodesRequest, GetNodesResponse>(service, 'GetNodes', () => this.#getNodes()),
-      getNamespaces: calls.unary<GetNamespacesRequest, GetNamespacesResponse>(service, 'GetNamespaces', async () =>
-        GetNamespacesResponse.fromPartial({ namespaces: await this.#parts.namespaces.list() }),
+      getNamespaces: calls.unary<GetNamespacesRequest, GetNamespacesResponse>(service, 'GetNamespaces', () =>
+        GetNamespacesResponse.fromPartial({ namespaces: [...this.#parts.namespaces.list()] }),
       ),
       serverStatus: calls.unary<ServerStatusRequest, ServerStatusResponse>(service, 'ServerStatus', () =>
         this.#serverStatus(),

@@ -11,8 +11,7 @@ import { Calls } from './calls.ts'
 import { PeerService } from './gen/peer/peer.ts'
 import { AgentService } from './gen/sluice/v1/agent.ts'
 import { type Listener, type ListenSpec, listen } from './listener.ts'
-import { NamespaceTracker } from './namespaces.ts'
-import { Observer } from './observer.ts'
+import { type NamespaceSource, Observer } from './observer.ts'
 import { type PeerNode, type PeerSource, peerServerName, peerService } from './peer.ts'
 import { addReflection } from './reflection.ts'
 import { SliceScheduler } from './slices.ts'
@@ -23,6 +22,8 @@ export interface ApiDeps {
   readonly store: FlowStore
   /** Sluice's version, without a leading v. */
   readonly version: string
+  /** What GetNamespaces answers from; without it the list is empty. */
+  readonly namespaces?: NamespaceSource
   /** What GetAgentEvents answers from; the wiring feeds it. */
   readonly agentEvents?: AgentEventRing
   /** What sluice.v1.Agent answers from; without it that service says UNIMPLEMENTED. */
@@ -71,7 +72,6 @@ export class ApiServer implements AsyncDisposable, TelemetrySource {
   readonly #calls: Calls
   readonly #scheduler = new SliceScheduler()
   readonly #observer: Observer
-  readonly #namespaces: NamespaceTracker
   readonly #health = new HealthImplementation()
   readonly #listeners: { listener: Listener; injector: ConnectionInjector; isTls: boolean }[] = []
   readonly #certificates: ReloadingCertificate[] = []
@@ -85,12 +85,11 @@ export class ApiServer implements AsyncDisposable, TelemetrySource {
     const now = deps.now ?? Date.now
     this.agentEvents = deps.agentEvents ?? new AgentEventRing(deps.store.context.nodeName, { now })
     this.#calls = new Calls({ maxStreams: options.maxStreams ?? DEFAULT_MAX_STREAMS, version: deps.version })
-    this.#namespaces = new NamespaceTracker(deps.store, this.#scheduler, now)
     this.#observer = new Observer({
       store: deps.store,
       calls: this.#calls,
       scheduler: this.#scheduler,
-      namespaces: this.#namespaces,
+      namespaces: deps.namespaces ?? { list: () => [] },
       agentEvents: this.agentEvents,
       compileFilters: compileFlowFilters,
       version: deps.version,
@@ -124,7 +123,6 @@ export class ApiServer implements AsyncDisposable, TelemetrySource {
       this.#closeListeners()
       throw error
     }
-    this.#namespaces.start()
     this.#setHealth('SERVING')
     this.#log.info({ addresses: this.addresses }, 'serving flows by gRPC')
   }
@@ -188,7 +186,6 @@ export class ApiServer implements AsyncDisposable, TelemetrySource {
     this.#setHealth('NOT_SERVING')
     this.#closeListeners()
     this.#calls.stop()
-    this.#namespaces[Symbol.dispose]()
     // Ends each connection when its last call has ended.
     for (const { injector } of this.#listeners) injector.destroy()
     const deadline = performance.now() + deadlineMs

@@ -198,6 +198,8 @@ const filters: [flags: string[], flows: number[]][] = [
   ],
 ]
 
+const NAMESPACES = ['data', 'shop'].map((namespace) => ({ cluster: '', namespace }))
+
 function iso(i: number): string {
   return new Date((START_SECS + i) * 1000).toISOString().replace('Z', `${String(i).padStart(6, '0')}Z`)
 }
@@ -222,7 +224,7 @@ describe.skipIf(missing).each(programs)(`the %s command line${skipped}`, (progra
     folder = await mkdtemp(join(tmpdir(), 'sluice-interop-'))
     store = scenario()
     server = new ApiServer(
-      { store, version: '0.1.0' },
+      { store, version: '0.1.0', namespaces: { list: () => NAMESPACES } },
       {
         listen: [
           { kind: 'tcp', host: '127.0.0.1', port: 0 },
