@@ -118,8 +118,8 @@ function putHex16(view: DataView, at: number, word: number): void {
 
 const DASH = 45
 
-/** 8-4-4-4-12. @param words four big-endian words, as fillUuid() leaves them */
-export function putUuid(out: LineBuffer, at: number, words: Uint32Array): number {
+/** 8-4-4-4-12. @param words the four of fillUuid(), signed: unsigned ones above 2^31 would become objects when passed on */
+export function putUuid(out: LineBuffer, at: number, words: Int32Array): number {
   const { bytes, view } = out
   putHex32(view, at, words[0]!)
   bytes[at + 8] = DASH

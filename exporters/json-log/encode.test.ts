@@ -1,4 +1,5 @@
-import { describe, expect, test } from 'vitest'
+import { Session } from 'node:inspector'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { L7Type } from '../../model/l7.ts'
 import { EventType, FLOW_EVENT, FlowState } from '../../model/layouts.gen.ts'
 import { flowLine } from '../../test/helpers/flow-json.ts'
@@ -220,6 +221,50 @@ describe('FlowEncoder.encode()', () => {
     expect(encoder.misses).toBe(misses)
   })
 })
+
+describe('FlowEncoder.encode() for L3/L4 flows', () => {
+  test('allocates nothing once its pieces are made', () => {
+    const store = new TestFlowStore(256)
+    // The low words of these times lie above 2^31: large unsigned words are what tends to become objects.
+    const base = ((TIME >> 32n) << 32n) | 0xf000_0000n
+    for (let i = 0; i < 256; i++) {
+      store.push({ source: CART, srcPort: 1024 + i, bytes: 1000 + i, time: base + BigInt(i) * 20_011n })
+    }
+    store.context.interfaceName = () => 'veth7'
+    const encoder = new FlowEncoder()
+    const view = store.createView()
+    const out = new LineBuffer(MAX_LINE_BYTES)
+    const run = (lines: number) => {
+      for (let i = 0; i < lines; i++) {
+        store.seek(view, i % 256)
+        encoder.encode(view, out, 0)
+      }
+    }
+    run(60_000)
+    const lines = 100_000
+    expect(allocatedBytes(() => run(lines)) / lines).toBeLessThan(4)
+  })
+})
+
+/** Bytes that a function allocates, sampled; what the garbage collector took meanwhile included. */
+function allocatedBytes(run: () => void): number {
+  const session = new Session()
+  session.connect()
+  onTestFinished(() => session.disconnect())
+  const all = { includeObjectsCollectedByMajorGC: true, includeObjectsCollectedByMinorGC: true }
+  session.post('HeapProfiler.startSampling', { samplingInterval: 512, ...all })
+  run()
+  let sum = 0
+  session.post('HeapProfiler.stopSampling', (_, result) => {
+    const nodes = [result.profile.head]
+    for (const node of nodes) {
+      sum += node.selfSize
+      console.log(node.callFrame.functionName, node.callFrame.url.slice(-30), node.callFrame.lineNumber, node.selfSize)
+      nodes.push(...node.children)
+    }
+  })
+  return sum
+}
 
 describe('FlowEncoder.encode() with a field mask', () => {
   test('writes the masked fields, and time and node_name of the envelope always', () => {

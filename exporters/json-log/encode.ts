@@ -1,5 +1,5 @@
-import { type FlowView, fillUuid, unixSeconds } from '../../model/flow-view.ts'
-import { EventCause, FLOW_EVENT, FlowState } from '../../model/layouts.gen.ts'
+import { type FlowView, fillUuid } from '../../model/flow-view.ts'
+import { EventCause, FLOW_EVENT, FLOW_SLOT, FLOW_STAMP, FlowState } from '../../model/layouts.gen.ts'
 import { PROTOCOL } from '../../model/protocol-names.ts'
 import {
   bytesOf,
@@ -24,6 +24,8 @@ import { WordsCache } from './words-cache.ts'
 
 /** Bytes of a line beside its cached pieces: addresses, numbers, times, keys. Counted from the longest of each: 1,211. */
 const FIXED_BYTES = 1_536
+/** Where a slot has its wall clock. */
+const TIME_OFFSET = FLOW_SLOT.stamp + FLOW_STAMP.unixNs
 const NO_BYTES = new Uint8Array(0)
 const NO_LITERAL = literal('')
 /** `{` is written over the comma of an object's first member. */
@@ -87,10 +89,13 @@ export class FlowEncoder {
   readonly #mask: FieldMask | undefined
   readonly #emitter: Emitter
   readonly #wants: Wants
-  readonly #words = new Uint32Array(4)
+  readonly #uuid = new Uint32Array(4)
+  readonly #uuidSigned = new Int32Array(this.#uuid.buffer)
   /** `2026-11-22T07:15:04` of the last second met. */
   #clock = NO_LITERAL
-  #clockSecs = -1
+  /** Its beginning in nanoseconds since 1970, as two words. */
+  #secondHigh = -1
+  #secondLow = 0
   /** Bytes of the time at the head of the line being written. */
   #timeLength = 0
   /** `ethernet` by both MACs: 12 bytes. */
@@ -98,7 +103,7 @@ export class FlowEncoder {
   /** `IP` by both addresses: 32 bytes. 8,192 x (36 + about 170) bytes = 1.7 MB. */
   readonly #addresses = new WordsCache(8192, 8)
   #recordBytes: Uint8Array | undefined
-  #recordWords: Uint32Array = new Uint32Array(0)
+  #recordWords: Int32Array = new Int32Array(0)
   #pieces: FlowFragments | undefined
   #discardedMisses = 0
 
@@ -207,9 +212,10 @@ export class FlowEncoder {
       out.bytes[to++] = QUOTE
     }
     if (wants.uuid) {
-      // Signed: an unsigned word above 2^31 that is handed to a function becomes an object on the heap.
-      fillUuid(view.context.uuidSeed, view.unixNsHigh | 0, view.unixNsLow | 0, this.#words)
-      to = putUuid(out, putLiteral(out, to, UUID), this.#words)
+      const words = this.#wordsOf(view)
+      const low = (view.byteOffset + TIME_OFFSET) >> 2
+      fillUuid(view.context.uuidSeed, words[low + 1]!, words[low]!, this.#uuid)
+      to = putUuid(out, putLiteral(out, to, UUID), this.#uuidSigned)
       out.bytes[to++] = QUOTE
     }
     to = putBytes(out, to, pieces.verdict(view))
@@ -238,26 +244,34 @@ export class FlowEncoder {
     return to
   }
 
-  /** The view's buffer as words. */
-  #wordsOf(view: FlowView): Uint32Array {
+  /** The view's buffer as words. Signed: an unsigned word above 2^31 is an object on the heap wherever it is handed on. */
+  #wordsOf(view: FlowView): Int32Array {
     const bytes = view.bytesArray
     if (bytes !== this.#recordBytes) {
       this.#recordBytes = bytes
-      this.#recordWords = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2)
+      this.#recordWords = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2)
     }
     return this.#recordWords
   }
 
   #putTime(view: FlowView, out: LineBuffer, at: number): number {
-    const low = view.unixNsLow
-    const secs = unixSeconds(view.unixNsHigh, low)
-    if (secs !== this.#clockSecs) {
-      this.#clock = literal(new Date(secs * 1000).toISOString().slice(0, 19))
-      this.#clockSecs = secs
-    }
-    const to = putFraction(out, putLiteral(out, at, this.#clock), (low - Math.imul(secs, 1_000_000_000)) >>> 0)
+    const words = this.#wordsOf(view)
+    const low = (view.byteOffset + TIME_OFFSET) >> 2
+    const past = ((words[low + 1]! >>> 0) - this.#secondHigh) * 4_294_967_296 + ((words[low]! >>> 0) - this.#secondLow)
+    const nanos = past >= 0 && past < 1_000_000_000 ? past | 0 : this.#enterSecond(view)
+    const to = putFraction(out, putLiteral(out, at, this.#clock), nanos)
     out.bytes[to] = 90
     return to + 1
+  }
+
+  /** @returns nanoseconds past it */
+  #enterSecond(view: FlowView): number {
+    const low = view.unixNsLow
+    const nanos = view.timeNanos
+    this.#secondLow = (low - nanos) >>> 0
+    this.#secondHigh = low < nanos ? view.unixNsHigh - 1 : view.unixNsHigh
+    this.#clock = literal(new Date(view.timeSecs * 1000).toISOString().slice(0, 19))
+    return nanos
   }
 }
 

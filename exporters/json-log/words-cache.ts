@@ -5,7 +5,7 @@
 export class WordsCache {
   readonly #slotMask: number
   readonly #width: number
-  readonly #keys: Uint32Array
+  readonly #keys: Int32Array
   readonly #pieces: (Uint8Array | undefined)[]
   #slot = 0
   #isSeen = false
@@ -14,7 +14,7 @@ export class WordsCache {
   constructor(slots: number, width: number) {
     this.#slotMask = slots - 1
     this.#width = width + 1
-    this.#keys = new Uint32Array(slots * this.#width)
+    this.#keys = new Int32Array(slots * this.#width)
     this.#pieces = new Array(slots).fill(undefined)
   }
 
@@ -24,7 +24,7 @@ export class WordsCache {
    * @param from the record's buffer as words @param at index of the first word
    * @param extra what else the piece depends on; not 0, which marks a slot never used
    */
-  find(from: Uint32Array, at: number, extra: number): Uint8Array | undefined {
+  find(from: Int32Array, at: number, extra: number): Uint8Array | undefined {
     const keys = this.#keys
     const width = this.#width - 1
     let hash = extra
