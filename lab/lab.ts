@@ -197,7 +197,7 @@ export class Lab implements AsyncDisposable {
     const withWork = [...this.#plans.values()].filter((plan) => plan.spec.run.length > 0)
     const worldRuns = this.spec.world.flatMap((host) => host.run)
     if (worldRuns.length > 0) {
-      await startWorkload(this.world, await this.#programPath(), this.#log, {
+      await startWorkload(this.world, await this.#programPath(), this.#owner, {
         name: 'world',
         namespace: '',
         addresses: this.spec.world.flatMap((host) => host.ips),
@@ -299,7 +299,7 @@ export class Lab implements AsyncDisposable {
   }
 
   async #start(plan: PodPlan): Promise<void> {
-    await startWorkload(this.pod(plan.ref), await this.#programPath(), this.#log, {
+    await startWorkload(this.pod(plan.ref), await this.#programPath(), this.#owner, {
       name: plan.ref,
       namespace: plan.spec.namespace,
       addresses: [plan.ip4, plan.ip6, ...plan.serviceIps],
@@ -307,6 +307,10 @@ export class Lab implements AsyncDisposable {
       zone: plan.spec.run.some((run) => run.kind === 'dns-server') ? this.#layout.zone(this.#plans) : {},
       runs: plan.spec.run,
     })
+  }
+
+  get #owner() {
+    return { labId: this.id, logFd: this.#log }
   }
 
   #programPath(): Promise<string> {

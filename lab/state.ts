@@ -108,10 +108,19 @@ export async function sweepLabs(stateDir = STATE_DIR): Promise<string[]> {
   for (const lab of knownLabs(stateDir)) {
     if (lab.alive) continue
     await removeNetns(lab.netns)
+    await unmountBelow(lab.directory)
     rmSync(lab.directory, { recursive: true, force: true })
     swept.push(lab.id)
   }
   return swept
+}
+
+/** What the owner had mounted in the lab's directory (a bpffs, where the machine has none) would keep it from going. */
+async function unmountBelow(directory: string): Promise<void> {
+  const mounts = readFileSync('/proc/self/mounts', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[1] ?? '')
+  for (const path of mounts.filter((each) => each.startsWith(`${directory}/`))) await runCommand('umount', [path])
 }
 
 /** Ends what still runs inside namespaces and deletes them. */

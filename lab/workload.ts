@@ -11,17 +11,19 @@ const NODE_FLAGS = ['--max-semi-space-size=1', '--max-old-space-size=64', '--v8-
  * Starts a pod's process. It gets its work as the first line of its input, and ends when that input does: when the
  * lab stops it, or when the lab's owner is killed.
  *
+ * @param labId in its environment as SLUICE_LAB
  * @param logFd where its messages go
  */
 export async function startWorkload(
   host: LabHost,
   program: string,
-  logFd: number,
+  { labId, logFd }: { readonly labId: string; readonly logFd: number },
   config: WorkloadConfig,
 ): Promise<void> {
   const child = host.run(process.execPath, [...NODE_FLAGS, program], {
     stdio: ['pipe', 'ignore', logFd],
-    env: { PATH: process.env['PATH'] },
+    // Tells whose process it is to whoever finds it in a list.
+    env: { PATH: process.env['PATH'], SLUICE_LAB: labId },
   })
   await once(child, 'spawn').catch((cause) => {
     throw new SluiceError('SLUICE_LAB', `Cannot start the process of "${config.name}": ${cause.message}`, { cause })

@@ -6,12 +6,13 @@ import { ObserverClient } from '../../api/client.ts'
 import { DEMO_LAB, DEMO_RECORDING, Lab, packagePath } from '../../lab/index.ts'
 import { ledgerText } from '../commands/ledger.ts'
 import { examine, obstacles } from '../doctor/index.ts'
-import { EXIT_FAILED, EXIT_OK } from '../exit-codes.ts'
-import { type Io, LineWriter, writeText } from '../io.ts'
-import { createPrinter } from '../output/printers.ts'
+import { EXIT_FAILED } from '../exit-codes.ts'
+import { type Io, writeText } from '../io.ts'
 import { type Paint, paintFor } from '../paint.ts'
-import { freePort } from '../ports.ts'
+import { followFlows } from './follow.ts'
 import { temporaryPins } from './pins.ts'
+import { type LocalPlaces, localPlaces, placeSettings } from './places.ts'
+import { startAgent } from './run-agent.ts'
 import { FlowSummary } from './summary.ts'
 
 /*
@@ -21,10 +22,6 @@ import { FlowSummary } from './summary.ts'
  *   4. At the end: stop the traffic, show what was seen and the ledger, stop the agent, remove everything but the log.
  */
 
-const HOST = '127.0.0.1'
-const METRICS_PORT = 9965
-const GRPC_PORT = 4245
-const HEALTH_PORT = 9964
 /** Time for the last packets to pass through the agent before the ledger is read: many drains of 10 ms. */
 const SETTLE_MS = 500
 
@@ -39,14 +36,9 @@ export interface DemoOptions {
 }
 
 /** Where the parts of a demo are. */
-interface DemoPlaces {
+interface DemoPlaces extends LocalPlaces {
   readonly instance: string
   readonly logPath: string
-  readonly metrics: string
-  readonly grpc: string
-  readonly health: string
-  /** What was moved because a port was taken. */
-  readonly moved: readonly string[]
 }
 
 /** @returns exit code */
@@ -60,7 +52,11 @@ export async function runDemo(io: Io, options: DemoOptions): Promise<number> {
     await writeText(io.stderr, cannotText(lacks, paint))
     return EXIT_FAILED
   }
-  const places = await choosePlaces(options.logPath)
+  const places: DemoPlaces = {
+    ...(await localPlaces()),
+    instance: `demo-${process.pid}`,
+    logPath: options.logPath ?? join(mkdtempSync(join(tmpdir(), 'sluice-demo-')), 'events.log'),
+  }
   const stop = new AbortController()
   const timer = options.forMs === undefined ? undefined : setTimeout(() => stop.abort(), options.forMs)
   const onSignal = () => stop.abort()
@@ -74,30 +70,6 @@ export async function runDemo(io: Io, options: DemoOptions): Promise<number> {
   }
 }
 
-async function choosePlaces(logPath: string | undefined): Promise<DemoPlaces> {
-  const instance = `demo-${process.pid}`
-  const taken = new Set<number>()
-  const ports: number[] = []
-  const moved: string[] = []
-  for (const [name, wanted] of [
-    ['metrics', METRICS_PORT],
-    ['gRPC', GRPC_PORT],
-    ['health', HEALTH_PORT],
-  ] as const) {
-    const port = await freePort(wanted, HOST, taken)
-    if (port !== wanted) moved.push(`port ${wanted} is taken: ${name} is on ${port}`)
-    ports.push(port)
-  }
-  return {
-    instance,
-    logPath: logPath ?? join(mkdtempSync(join(tmpdir(), 'sluice-demo-')), 'events.log'),
-    metrics: `${HOST}:${ports[0]}`,
-    grpc: `${HOST}:${ports[1]}`,
-    health: `${HOST}:${ports[2]}`,
-    moved,
-  }
-}
-
 async function show(io: Io, options: DemoOptions, places: DemoPlaces, signal: AbortSignal): Promise<number> {
   const paint = paintFor(io)
   mkdirSync(dirname(places.logPath), { recursive: true })
@@ -105,14 +77,16 @@ async function show(io: Io, options: DemoOptions, places: DemoPlaces, signal: Ab
   await using lab = await Lab.up(options.labFile ?? packagePath(DEMO_LAB), { id: places.instance })
   using pins = temporaryPins(places.instance, lab.directory)
   const agentStop = new AbortController()
-  const { agent, ended } = await startAgent(lab, places, pins.path, agentStop.signal)
+  const agent = await startAgent({
+    overrides: agentSettings(lab, places, pins.path),
+    signal: agentStop.signal,
+  })
   const summary = new FlowSummary()
-  let code = EXIT_OK as number
   try {
-    if (agent) {
+    if (agent.isRunning) {
       await writeText(io.stdout, bannerText(lab, places, options, paint))
       using client = await ObserverClient.create({ server: places.grpc, withExtensions: true })
-      await followFlows(io, client, summary, signal, options.quiet)
+      await followFlows(io, client, summary, { signal, quiet: options.quiet })
       await writeText(io.stdout, '\nStopping ...\n')
       await lab.stopWorkloads()
       await sleep(SETTLE_MS)
@@ -120,69 +94,25 @@ async function show(io: Io, options: DemoOptions, places: DemoPlaces, signal: Ab
     }
   } finally {
     agentStop.abort()
-    code = await ended
+    await agent.ended
   }
-  if (agent) await writeText(io.stdout, `The log stays: ${places.logPath}\n`)
-  return agent ? code : EXIT_FAILED
+  if (!agent.isRunning) return EXIT_FAILED
+  await writeText(io.stdout, `The log stays: ${places.logPath}\n`)
+  return agent.ended
 }
 
-/** Starts the agent on the lab's first node; `ended` is its exit code. */
-async function startAgent(lab: Lab, places: DemoPlaces, pinPath: string, signal: AbortSignal) {
-  const { runAgent } = await import('../../agent/main.ts')
+/** Settings of an agent that watches the lab's first node. */
+function agentSettings(lab: Lab, places: DemoPlaces, pinPath: string): Record<string, unknown> {
   const node = lab.node()
-  let running: (isRunning: boolean) => void = () => {}
-  const started = new Promise<boolean>((resolve) => {
-    running = resolve
-  })
-  const ended = runAgent({
-    overrides: {
-      'node.name': node.name,
-      'node.clusterName': lab.spec.cluster,
-      'node.netns': node.netnsPath,
-      'kernel.instance': places.instance,
-      'kernel.pinPath': pinPath,
-      'metadata.file': lab.metadataPath,
-      'log.path': places.logPath,
-      'metrics.listen': places.metrics,
-      'api.listen': [places.grpc],
-      'health.listen': places.health,
-      'agentLog.level': 'warn',
-      'agentLog.format': 'text',
-    },
-    dryRun: false,
-    signal,
-    onRunning: () => running(true),
-  })
-  ended.then(
-    () => running(false),
-    () => running(false),
-  )
-  const agent = await started
-  return { agent, ended }
-}
-
-async function followFlows(
-  io: Io,
-  client: ObserverClient,
-  summary: FlowSummary,
-  signal: AbortSignal,
-  quiet: boolean,
-): Promise<void> {
-  const printer = createPrinter('wide', {
-    timeFormat: 'StampMilli',
-    printNodeName: false,
-    printPolicyNames: false,
-    ipTranslation: true,
-    paint: paintFor(io),
-    debug: false,
-  })
-  const out = new LineWriter(io.stdout)
-  // Flows from before this reader came are shown too: pods' first look-ups are the most telling.
-  for await (const response of client.getFlows({ number: 1000n, follow: true }, { signal })) {
-    if (response.flow) summary.add(response.flow)
-    if (quiet) continue
-    await out.write(printer.print(response))
-    await out.flush()
+  return {
+    'node.name': node.name,
+    'node.clusterName': lab.spec.cluster,
+    'node.netns': node.netnsPath,
+    'kernel.instance': places.instance,
+    'kernel.pinPath': pinPath,
+    'metadata.file': lab.metadataPath,
+    'log.path': places.logPath,
+    ...placeSettings(places),
   }
 }
 

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, rmdirSync, rmSync, statfsSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync, statfsSync } from 'node:fs'
 import { join } from 'node:path'
 import { errorText, SluiceError } from '../../base/errors.ts'
 
@@ -20,8 +20,9 @@ export interface PinPlace extends Disposable {
  * @throws SluiceError SLUICE_PIN_DIR
  */
 export function temporaryPins(instance: string, directory: string): PinPlace {
-  if (statfsSync(SYSTEM_BPFFS, { bigint: false }).type === BPF_FS_MAGIC) {
+  if (statfsSync(SYSTEM_BPFFS).type === BPF_FS_MAGIC) {
     const path = join(SYSTEM_BPFFS, 'sluice')
+    removeLeftBehind(path)
     return {
       path,
       [Symbol.dispose]() {
@@ -43,6 +44,14 @@ export function temporaryPins(instance: string, directory: string): PinPlace {
       execFileSync('umount', [path], { stdio: 'ignore' })
       rmdirSync(path)
     },
+  }
+}
+
+/** Pins of demos that were killed: their instance is named after their process. */
+function removeLeftBehind(path: string): void {
+  for (const name of existsSync(path) ? readdirSync(path) : []) {
+    const pid = /^demo-(\d+)$/.exec(name)?.[1]
+    if (pid !== undefined && !existsSync(`/proc/${pid}`)) rmSync(join(path, name), { recursive: true, force: true })
   }
 }
 
