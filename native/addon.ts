@@ -103,6 +103,7 @@ export interface Addon {
   programInfo(fd: number): ProgramInfo
   statsEnable(): number
   linkCreateTcx(program: number, ifindex: number, egress: boolean): number
+  linkCreateTcxAsync(program: number, ifindex: number, egress: boolean, netns: number): Promise<number>
   tcxSupported(program: number): boolean
   linkCreateTracing(program: number): number
   linkCreateRawTracepoint(program: number, name: string): number

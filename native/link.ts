@@ -1,5 +1,6 @@
 import { addon, type LinkFacts } from './addon.ts'
 import { Descriptor } from './descriptor.ts'
+import type { Netns } from './netns.ts'
 import type { BpfProgram } from './program.ts'
 
 /** `ingress` of the device as the node sees it: what comes from the pod, on the host side of a veth. */
@@ -18,6 +19,20 @@ export class BpfLink extends Descriptor {
    */
   static attachTcx(program: BpfProgram, ifindex: number, direction: Direction): BpfLink {
     return new BpfLink(addon().linkCreateTcx(program.fd, ifindex, direction === 'egress'))
+  }
+
+  /**
+   * attachTcx() on another thread: the kernel waits out a grace period, 10 to 20 ms, for each attachment.
+   *
+   * @param netns where the device is, undefined = in the calling thread's namespace; open until then, as the program is
+   */
+  static async attachTcxLater(
+    program: BpfProgram,
+    ifindex: number,
+    direction: Direction,
+    netns?: Netns,
+  ): Promise<BpfLink> {
+    return new BpfLink(await addon().linkCreateTcxAsync(program.fd, ifindex, direction === 'egress', netns?.fd ?? -1))
   }
 
   /** A program of SEC("tp_btf/..."). */

@@ -51,6 +51,9 @@ export class Attachments implements Disposable {
   readonly #held = new Map<string, BpfLink>()
   /** Devices whose clsact qdisc is our doing. */
   readonly #ownQdiscs = new Set<number>()
+  /** Settles when the attachment that is being made, and those before it, are. */
+  #turn: Promise<void> = Promise.resolve()
+  #closed = false
 
   constructor(options: AttachmentOptions) {
     this.#options = options
@@ -61,15 +64,24 @@ export class Attachments implements Disposable {
     return this.#options.mode
   }
 
-  /** Both directions. @throws Error ENODEV when the device has gone */
-  attach(ifindex: number, kind: HookKind): void {
-    this.#options.node.run(() => {
-      for (const direction of DIRECTIONS) {
-        const program = this.#options.program(PROGRAM_OF[kind][direction])
-        if (this.#options.mode === 'tcx') this.#attachTcx(program, ifindex, direction)
-        else this.#attachClsact(program, ifindex, direction)
-      }
-    })
+  /**
+   * Attaches in both directions. By tcx that takes the kernel 10 to 20 ms each, and it does one at a time; it is done on
+   * another thread, and by one of them only, so that files and names can still be read meanwhile.
+   *
+   * @throws Error ENODEV when the device has gone
+   */
+  async attach(ifindex: number, kind: HookKind): Promise<void> {
+    for (const direction of DIRECTIONS) {
+      const program = this.#options.program(PROGRAM_OF[kind][direction])
+      if (this.#options.mode === 'tcx') await this.#attachTcx(program, ifindex, direction)
+      else this.#options.node.run(() => this.#attachClsact(program, ifindex, direction))
+    }
+  }
+
+  /** Ends when nothing is being attached; what is still waiting its turn is refused. */
+  async close(): Promise<void> {
+    this.#closed = true
+    await this.#turn
   }
 
   /** Takes our programs off a device that is still there. */
@@ -122,9 +134,9 @@ export class Attachments implements Disposable {
     this.#held.clear()
   }
 
-  #attachTcx(program: BpfProgram, ifindex: number, direction: Direction): void {
+  async #attachTcx(program: BpfProgram, ifindex: number, direction: Direction): Promise<void> {
     const name = pinName(ifindex, direction)
-    const { pins } = this.#options
+    const { pins, node } = this.#options
     {
       using pinned = pins?.link(name)
       if (pinned?.info().ifindex === ifindex) {
@@ -132,7 +144,7 @@ export class Attachments implements Disposable {
         return
       }
     }
-    const link = BpfLink.attachTcx(program, ifindex, direction)
+    const link = await this.#inTurn(() => BpfLink.attachTcxLater(program, ifindex, direction, node.netns))
     if (pins) {
       using _ = link
       pins.pinLink(name, link)
@@ -140,6 +152,18 @@ export class Attachments implements Disposable {
     }
     this.#held.get(name)?.[Symbol.dispose]()
     this.#held.set(name, link)
+  }
+
+  #inTurn<T>(action: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(() => {
+      if (this.#closed) throw new Error('Cannot attach: the datapath is being closed')
+      return action()
+    })
+    this.#turn = result.then(
+      () => undefined,
+      () => undefined,
+    )
+    return result
   }
 
   #attachClsact(program: BpfProgram, ifindex: number, direction: Direction): void {

@@ -30,10 +30,10 @@ function pinPathOf(name: string): string {
 }
 
 /** A node with one pod, watched. */
-function watchedNode(datapath: KernelDatapath): Interfaces {
+async function watchedNode(datapath: KernelDatapath): Promise<Interfaces> {
   const interfaces = new Interfaces(datapath, { uplinks: [] })
   onTestFinished(() => interfaces[Symbol.dispose]())
-  interfaces.start()
+  await interfaces.start()
   expect(interfaces.list().map((one) => one.name)).toEqual(['pod1'])
   return interfaces
 }
@@ -119,7 +119,7 @@ describeKernel('KernelDatapath', () => {
     const node = nodeWithPod('restart')
     const pinPath = pinPathOf('restart')
     const first = openDatapath(pinPath, { netns: node.path })
-    const watching = watchedNode(first)
+    const watching = await watchedNode(first)
     ping(node)
     const seen = first.counters.ledger()[LedgerCounter.PACKETS_SEEN]!
     expect(seen).toBeGreaterThanOrEqual(6)
@@ -130,7 +130,7 @@ describeKernel('KernelDatapath', () => {
     const second = openDatapath(pinPath, { netns: node.path })
     expect(second.report.replaced).toEqual([])
     expect(second.report.reused).toContain('flows')
-    const interfaces = watchedNode(second)
+    const interfaces = await watchedNode(second)
     expect(tracingPrograms(pinPath)).toEqual(programs)
     const ledger = await expectClosedLedger(second)
     expect(ledger[LedgerCounter.PACKETS_SEEN]).toBeGreaterThanOrEqual(seen + 10)
@@ -142,7 +142,7 @@ describeKernel('KernelDatapath', () => {
     const node = nodeWithPod('resize')
     const pinPath = pinPathOf('resize')
     const first = openDatapath(pinPath, { netns: node.path })
-    const watching = watchedNode(first)
+    const watching = await watchedNode(first)
     ping(node, 5)
     const { openPackets } = await first.sweeper.sweep()
     expect(openPackets).toBeGreaterThan(0)
@@ -158,7 +158,7 @@ describeKernel('KernelDatapath', () => {
       'netns',
     ])
     ping(node, 5) // still by the first one's programs, into its maps
-    watchedNode(second)
+    await watchedNode(second)
     ping(node, 5)
     const ledger = await expectClosedLedger(second)
     expect(ledger[LedgerCounter.PACKETS_UNREPORTED]).toBeGreaterThan(openPackets)
@@ -182,7 +182,8 @@ describeKernel('KernelDatapath', () => {
     const node = nodeWithPod('othernet')
     const pinPath = pinPathOf('othernet')
     const first = openDatapath(pinPath, { netns: node.path })
-    watchedNode(first)[Symbol.dispose]()
+    const watching = await watchedNode(first)
+    watching[Symbol.dispose]()
     await first[Symbol.asyncDispose]()
     const second = openDatapath(pinPath)
     expect(second.report).toMatchObject({ reused: [], replaced: [] })
@@ -193,7 +194,8 @@ describeKernel('KernelDatapath', () => {
     const node = nodeWithPod('remove')
     const pinPath = pinPathOf('remove')
     const datapath = openDatapath(pinPath, { netns: node.path })
-    watchedNode(datapath)[Symbol.dispose]()
+    const watching = await watchedNode(datapath)
+    watching[Symbol.dispose]()
     const programs = ['pod_egress', 'pod_ingress', 'packet_dropped'].map((name) => datapath.program(name).info().id)
     expect(programs.map(programExists)).toEqual([true, true, true])
     await datapath.remove()
@@ -208,7 +210,8 @@ describeKernel('purgeDatapath()', () => {
     const node = nodeWithPod('purge')
     const pinPath = pinPathOf('purge')
     const datapath = openDatapath(pinPath, { netns: node.path, attach })
-    watchedNode(datapath)[Symbol.dispose]()
+    const watching = await watchedNode(datapath)
+    watching[Symbol.dispose]()
     expect(() => purgeDatapath({ pinPath, netns: node.path })).toThrow('another agent runs with it')
     const programs = ['pod_egress', 'packet_dropped'].map((name) => datapath.program(name).info().id)
     await datapath[Symbol.asyncDispose]()

@@ -116,18 +116,22 @@ export function hubbleReasonOf(name: string): number {
 export type EnumReader = (name: string) => ReadonlyMap<string, number> | undefined
 
 /**
- * The running kernel's drop reasons: numbers change from version to version, so names are read from its BTF, at the first
- * question. Answers are interned: the same object for the same number.
+ * The running kernel's drop reasons: numbers change from version to version, so names are read from its BTF, once, when
+ * this is made (20 ms). Answers are interned: the same object for the same number.
  */
 export class KernelDropReasons {
-  readonly #read: EnumReader
   readonly #cache = new Map<number, KernelDropReason>()
-  #names: ReadonlyMap<number, string> | undefined
-  #subsystems: ReadonlyMap<number, string> | undefined
-  #failure: string | undefined
+  readonly #names: ReadonlyMap<number, string> = new Map()
+  readonly #subsystems: ReadonlyMap<number, string> = new Map()
+  readonly #failure: string | undefined
 
   constructor(read: EnumReader = kernelEnum) {
-    this.#read = read
+    try {
+      this.#names = byNumber(read('skb_drop_reason'), PREFIX)
+      this.#subsystems = byNumber(read('skb_drop_reason_subsys'), SUBSYSTEM_PREFIX)
+    } catch (error) {
+      this.#failure = errorText(error)
+    }
   }
 
   /** Why there are no names, undefined when there are. */
@@ -146,24 +150,11 @@ export class KernelDropReasons {
   }
 
   #name(reason: number): string {
-    this.#load()
     const subsystem = reason >> SUBSYSTEM_SHIFT
     const number = reason & REASON_MASK
-    if (subsystem === 0) return this.#names?.get(number) ?? String(number)
-    const owner = this.#subsystems?.get(subsystem)
+    if (subsystem === 0) return this.#names.get(number) ?? String(number)
+    const owner = this.#subsystems.get(subsystem)
     return owner === undefined ? String(reason) : `${owner}_${number}`
-  }
-
-  #load(): void {
-    if (this.#names) return
-    this.#names = new Map()
-    this.#subsystems = new Map()
-    try {
-      this.#names = byNumber(this.#read('skb_drop_reason'), PREFIX)
-      this.#subsystems = byNumber(this.#read('skb_drop_reason_subsys'), SUBSYSTEM_PREFIX)
-    } catch (error) {
-      this.#failure = errorText(error)
-    }
   }
 }
 

@@ -35,7 +35,10 @@ class Watched {
     })
   }
 
-  start(datapath: Partial<DatapathOptions> = {}, interfaces: InterfacesOptions = { uplinks: 'auto' }): void {
+  async start(
+    datapath: Partial<DatapathOptions> = {},
+    interfaces: InterfacesOptions = { uplinks: 'auto' },
+  ): Promise<void> {
     const { path: netns } = this.node
     const { pinPath } = this
     this.datapath = KernelDatapath.open({
@@ -48,7 +51,7 @@ class Watched {
     })
     this.interfaces = new Interfaces(this.datapath, interfaces)
     this.interfaces.onEvent((event) => this.events.push(event))
-    this.interfaces.start()
+    await this.interfaces.start()
   }
 
   async stop(): Promise<void> {
@@ -98,10 +101,10 @@ function range(first: number, last: number): number[] {
 }
 
 describeKernel('Interfaces', () => {
-  it('finds the pods that are there, with what their own side tells, and fills the maps', () => {
+  it('finds the pods that are there, with what their own side tells, and fills the maps', async () => {
     const w = new Watched('there')
     w.node.addPods([1, 2])
-    w.start()
+    await w.start()
     expect(w.names()).toEqual(['pod1', 'pod2'])
     using pod = Netns.open(`${w.node.path}-2`)
     const own = pod.run(() => listLinks()).find((link) => link.name === 'eth0')!
@@ -124,9 +127,10 @@ describeKernel('Interfaces', () => {
 
   it('follows pods that come and go, and tells the last state of their counters', async () => {
     const w = new Watched('comego')
-    w.start()
+    await w.start()
     w.node.addPods([1])
     await eventually('the pod is watched with its address', () => w.interfaces.list()[0]?.ips[0] === '10.78.1.2')
+    await eventually('it is attached', () => w.interfaces.attaching === 0)
     w.ping(1)
     w.node.removePods([1])
     await eventually('the pod is gone', () => w.names().length === 0)
@@ -140,7 +144,7 @@ describeKernel('Interfaces', () => {
 
   it('finds a pod whose end of the veth is moved into a namespace without a name', async () => {
     const w = new Watched('moved')
-    w.start()
+    await w.start()
     w.node.ip(['link add host9 type veth peer name tmp9', 'link set host9 up'])
     // A process in a namespace of its own, as a container's.
     const script = 'echo $$; exec sleep 30'
@@ -162,11 +166,11 @@ describeKernel('Interfaces', () => {
     expect(w.events.at(-1)!.kind).toBe('changed')
   })
 
-  it('takes devices with a default route, or the named ones, for uplinks; also without a link header', () => {
+  it('takes devices with a default route, or the named ones, for uplinks; also without a link header', async () => {
     const w = new Watched('uplinks')
     w.node.addPods([1, 2])
     w.node.ip(['route add default via 10.78.1.2', 'tuntap add dev tun7 mode tun', 'link set tun7 up'])
-    w.start()
+    await w.start()
     expect([w.names('uplink'), w.names()]).toEqual([['pod1'], ['pod2']])
     expect(w.interfaces.list().find((one) => one.name === 'pod1')).toMatchObject({
       ips: ['10.78.1.1'],
@@ -175,7 +179,7 @@ describeKernel('Interfaces', () => {
     w.interfaces[Symbol.dispose]()
     const named = new Interfaces(w.datapath, { uplinks: ['tun7'] })
     onTestFinished(() => named[Symbol.dispose]())
-    named.start()
+    await named.start()
     const list = named.list().map(({ name, kind }) => `${name} ${kind}`)
     expect(list.sort()).toEqual(['pod1 pod', 'pod2 pod', 'tun7 uplink'])
   })
@@ -183,7 +187,7 @@ describeKernel('Interfaces', () => {
   it('tells a new name of a device', async () => {
     const w = new Watched('renamed')
     w.node.addPods([1])
-    w.start()
+    await w.start()
     w.node.ip(['link set pod1 down', 'link set pod1 name other1', 'link set other1 up'])
     await eventually('the name is told', () => w.names()[0] === 'other1')
     expect(w.events.at(-1)).toMatchObject({ kind: 'changed', interface: { name: 'other1' } })
@@ -192,12 +196,13 @@ describeKernel('Interfaces', () => {
 
   it('200 pods created and deleted leave no descriptor, pin, slot or map entry', async () => {
     const w = new Watched('churn')
-    w.start({ maxEndpoints: 64 })
+    await w.start({ maxEndpoints: 64 })
     const before = readdirSync('/proc/self/fd').length
     for (let first = 1; first <= 200; first += 25) {
       const pods = range(first, first + 24)
       w.node.addPods(pods)
       await eventually('all are watched', () => w.names().length === 25)
+      await eventually('all are attached', () => w.interfaces.attaching === 0)
       await eventually('all are known', () => w.interfaces.list().every((one) => one.ips.length === 1))
       expect(new Set(w.interfaces.list().map((one) => one.slot)).size).toBe(25)
       expect(w.linkPins()).toHaveLength(50)
@@ -211,10 +216,24 @@ describeKernel('Interfaces', () => {
     expect(readdirSync('/proc/self/fd').length).toBe(before)
   })
 
-  it('devices beyond the slots share slot 0, and beyond the maps are counted as not watched', () => {
+  it('pods that go while they wait for their programs leave nothing', async () => {
+    const w = new Watched('hasty')
+    await w.start()
+    for (let round = 0; round < 3; round++) {
+      w.node.addPods(range(1, 10))
+      await eventually('some are waiting', () => w.interfaces.attaching > 3)
+      w.node.removePods(range(1, 10))
+      await eventually('none is left', () => w.names().length === 0 && w.interfaces.attaching === 0)
+    }
+    expect(w.interfaces.counts.attachFailures).toBe(0)
+    expect(w.linkPins()).toEqual([])
+    expect([w.entries('endpoints').size, w.entries('netns').size]).toEqual([0, 0])
+  })
+
+  it('devices beyond the slots share slot 0, and beyond the maps are counted as not watched', async () => {
     const w = new Watched('beyond')
     w.node.addPods(range(1, 9))
-    w.start({ maxEndpoints: 4 })
+    await w.start({ maxEndpoints: 4 })
     const slots = w.interfaces.list().map((one) => one.slot)
     expect(slots.sort()).toEqual([0, 0, 0, 0, 0, 1, 2, 3])
     expect(w.interfaces.counts).toMatchObject({ added: 8, unwatched: 1 })
@@ -223,7 +242,7 @@ describeKernel('Interfaces', () => {
   it('a restart keeps a device’s slot and counts, and gives another device none of them', async () => {
     const w = new Watched('again')
     w.node.addPods([1, 2])
-    w.start()
+    await w.start()
     w.ping(1, 5)
     w.ping(2, 5)
     const before = { one: w.slotOf('pod1'), two: w.slotOf('pod2') }
@@ -233,7 +252,7 @@ describeKernel('Interfaces', () => {
     w.node.ip([`link add pod2 index ${ifindex} type veth peer name peer2`])
     execFileSync('ip', ['netns', 'add', `${w.node.name}-2`])
     w.node.ip([`link set peer2 netns ${w.node.name}-2`])
-    w.start()
+    await w.start()
     expect(w.slotOf('pod1')).toBe(before.one)
     expect(w.datapath.counters.endpoint(w.slotOf('pod1')).egressPackets).toBeGreaterThanOrEqual(5)
     expect(w.interfaces.list().find((one) => one.name === 'pod2')!.ifindex).toBe(ifindex)
@@ -244,13 +263,14 @@ describeKernel('Interfaces', () => {
   it('a node’s sums never go back when a slot is handed on', async () => {
     const w = new Watched('sums')
     w.node.addPods([1])
-    w.start({ maxEndpoints: 2 })
+    await w.start({ maxEndpoints: 2 })
     w.ping(1, 5)
     const before = w.datapath.counters.total()
     w.node.removePods([1])
     await eventually('the pod is gone', () => w.names().length === 0)
     w.node.addPods([2])
     await eventually('the next has its slot', () => w.names()[0] === 'pod2' && w.slotOf('pod2') === 1)
+    await eventually('it is attached', () => w.interfaces.attaching === 0)
     expect(w.datapath.counters.endpoint(1).egressPackets).toBeLessThan(before.egressPackets)
     expect(w.datapath.counters.total().egressPackets).toBeGreaterThanOrEqual(before.egressPackets)
   })
@@ -268,13 +288,13 @@ describeKernel('Interfaces', () => {
       ensureClsact(ifindex)
       attachClsact(foreign, ifindex, 'ingress', { handle: 7, priority: 9 })
     })
-    w.start({ attach: 'clsact' })
+    await w.start({ attach: 'clsact' })
     w.ping(1)
     expect(w.datapath.counters.endpoint(w.slotOf('pod1')).egressPackets).toBeGreaterThanOrEqual(3)
     expect(filters(w.node.name)).toEqual([1, 9])
     const slot = w.slotOf('pod1')
     await w.stop()
-    w.start({ attach: 'clsact' })
+    await w.start({ attach: 'clsact' })
     expect(w.slotOf('pod1')).toBe(slot)
     expect(filters(w.node.name)).toEqual([1, 9])
     w.interfaces[Symbol.dispose]()

@@ -85,6 +85,8 @@ export class Interfaces implements Disposable {
   readonly #entries = new Map<number, Entry>()
   readonly #listeners = new Listeners<InterfaceEvent>()
   readonly #limiter = new LogLimiter()
+  readonly #attaching = new Set<Promise<void>>()
+  #disposed = false
   #watch: Disposable | undefined
   #check: NodeJS.Timeout | undefined
   #relist: NodeJS.Timeout | undefined
@@ -115,21 +117,31 @@ export class Interfaces implements Disposable {
     return this.#listeners.add(listener)
   }
 
-  /** Attaches what is there, and from then on what comes. Listeners should be added before. */
-  start(): void {
+  /**
+   * Finds what is there and attaches to it, and from then on to what comes. Listeners should be added before. list() is
+   * complete when this returns, the attachments are when its promise resolves; it never rejects.
+   */
+  async start(): Promise<void> {
     this.#inherited = this.#maps.inherited()
     if (this.#inherited.size > 0 || this.#datapath.report.reused.includes('endpoint_counters')) this.#slots.soilAll()
     // Watching first: what changes while the list is read comes again as an event.
     this.#watch = this.#datapath.node.run(() => watchLinks((change) => this.#onChange(change)))
+    this.#check = setInterval(() => this.#list(), CHECK_MS).unref()
     this.#list()
     this.#maps.sweep((ifindex) => this.#entries.has(ifindex))
     this.#inherited.clear()
-    this.#datapath.finishTakeover(new Set(this.#entries.keys()))
-    this.#check = setInterval(() => this.#list(), CHECK_MS).unref()
+    while (this.#attaching.size > 0) await Promise.all(this.#attaching)
+    if (!this.#disposed) this.#datapath.finishTakeover(new Set(this.#entries.keys()))
+  }
+
+  /** Devices that wait for their programs: the kernel takes 20 to 40 ms for each. */
+  get attaching(): number {
+    return this.#attaching.size
   }
 
   /** Stops following; the programs stay attached. */
   [Symbol.dispose](): void {
+    this.#disposed = true
     this.#watch?.[Symbol.dispose]()
     clearInterval(this.#check)
     clearTimeout(this.#relist)
@@ -219,17 +231,6 @@ export class Interfaces implements Disposable {
       this.#warn('unwatched', error, { interface: link.name }, 'cannot watch a device: too many of them')
       return
     }
-    try {
-      this.#datapath.attachments.attach(ifindex, hookOf(link, kind))
-    } catch (error) {
-      this.#maps.remove(ifindex)
-      this.#datapath.attachments.detach(ifindex)
-      this.#slots.release(slot)
-      if (errnoOf(error) === 'ENODEV') return // gone already; so will be the next event
-      this.counts.attachFailures++
-      this.#warn('attach', error, { interface: link.name }, 'cannot attach to a device')
-      return
-    }
     const shown: WatchedInterface = {
       ifindex,
       name: link.name,
@@ -243,6 +244,29 @@ export class Interfaces implements Disposable {
     const entry: Entry = { shown, link, inspections: 0, timer: undefined }
     this.#entries.set(ifindex, entry)
     fresh.push(entry)
+    const attaching = this.#attach(entry).finally(() => this.#attaching.delete(attaching))
+    this.#attaching.add(attaching)
+  }
+
+  /** Never rejects. A device that cannot be attached is forgotten, and found again by the next list. */
+  async #attach(entry: Entry): Promise<void> {
+    const { ifindex, name, kind } = entry.shown
+    let failure: unknown
+    try {
+      await this.#datapath.attachments.attach(ifindex, hookOf(entry.link, kind))
+    } catch (error) {
+      failure = error
+    }
+    if (this.#disposed) return
+    const current = this.#entries.get(ifindex)
+    if (current === undefined) {
+      this.#datapath.attachments.forget(ifindex) // it went meanwhile
+    } else if (current === entry && failure !== undefined) {
+      this.#remove(ifindex, true)
+      if (errnoOf(failure) === 'ENODEV') return // gone; the event is on its way
+      this.counts.attachFailures++
+      this.#warn('attach', failure, { interface: name }, 'cannot attach to a device')
+    }
   }
 
   /** The slot that a former agent gave this very device, or a new one with its counters at zero. */
@@ -282,6 +306,8 @@ export class Interfaces implements Disposable {
         }
       } catch (error) {
         this.#warn('inspect', error, { interface: entry.link.name }, 'cannot look into the namespace of a pod')
+        // Without CAP_SYS_ADMIN trying again is of no use.
+        if (errnoOf(error) === 'EPERM') entry.inspections = INSPECT_AGAIN_MS.length
       }
       if (entry.shown.ips.length === 0) this.#inspectLater(entry)
     }

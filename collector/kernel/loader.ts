@@ -153,8 +153,9 @@ export class KernelDatapath implements AsyncDisposable {
     return program
   }
 
-  /** Starts the sweep, every second. */
+  /** Starts the sweep, every second, and reads the kernel's symbols now rather than when the first drop is shown. */
   start(): void {
+    this.symbols.load()
     this.sweeper.start()
   }
 
@@ -175,6 +176,7 @@ export class KernelDatapath implements AsyncDisposable {
 
   /** Takes everything out of the kernel: programs off the devices, pins and counters gone. Ends in dispose. */
   async remove(): Promise<void> {
+    await this.attachments.close()
     const key = new Uint8Array(4)
     const devices: number[] = []
     for (let more = this.map('endpoints').nextKey(null, key); more; more = this.map('endpoints').nextKey(key, key)) {
@@ -187,6 +189,7 @@ export class KernelDatapath implements AsyncDisposable {
 
   /** Lets go of everything; what is pinned goes on. */
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.attachments.close()
     await this.sweeper[Symbol.asyncDispose]()
     for (const link of this.#links.splice(0)) link[Symbol.dispose]()
     for (const map of this.#retiring.values()) map[Symbol.dispose]()

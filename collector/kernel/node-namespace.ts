@@ -6,20 +6,21 @@ import { currentNetnsCookie, type Netns, openNetns } from '../../native/index.ts
  */
 export class NodeNamespace implements Disposable {
   readonly cookie: bigint
-  readonly #netns: Netns | undefined
+  /** undefined = the agent's own */
+  readonly netns: Netns | undefined
 
   /** @param path undefined = the agent's own */
   constructor(path: string | undefined) {
-    this.#netns = path === undefined ? undefined : openNetns(path)
-    this.cookie = this.#netns?.cookie() ?? currentNetnsCookie()
+    this.netns = path === undefined ? undefined : openNetns(path)
+    this.cookie = this.netns?.cookie() ?? currentNetnsCookie()
   }
 
   /** Calls back in the namespace; synchronous. */
   run<T>(callback: () => T extends PromiseLike<unknown> ? never : T): T {
-    return this.#netns ? this.#netns.run(callback) : (callback() as T)
+    return this.netns ? this.netns.run(callback) : (callback() as T)
   }
 
   [Symbol.dispose](): void {
-    this.#netns?.[Symbol.dispose]()
+    this.netns?.[Symbol.dispose]()
   }
 }

@@ -43,6 +43,13 @@ napi_value make_bytes(napi_env env, const void *data, size_t size); /* a Uint8Ar
 napi_value make_undefined(napi_env env);
 void set_member(napi_env env, napi_value object, const char *name, napi_value value);
 
+/*
+ * Takes the calling thread into a network namespace. @return 0, or -errno. Then netns_leave(*home) takes it back; a thread
+ * that could not come back would attach programs to a stranger's devices, so the process ends instead.
+ */
+int netns_enter(int netns, int *home);
+void netns_leave(int home);
+
 /* Each file adds its functions to the module's exports. */
 struct function {
 	const char *name;

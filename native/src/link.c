@@ -6,6 +6,7 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
@@ -60,6 +61,73 @@ static napi_value link_create_tcx(napi_env env, napi_callback_info info)
 	if (fd < 0)
 		return throw_errno(env, fd, "Cannot attach by tcx %s to interface %u", egress ? "egress" : "ingress", ifindex);
 	return make_i32(env, fd);
+}
+
+struct attach {
+	napi_async_work work;
+	napi_deferred deferred;
+	uint32_t ifindex;
+	int program, netns, fd;
+	bool egress;
+};
+
+static void attach_in_worker(napi_env env, void *data)
+{
+	struct attach *attach = data;
+	int home = -1;
+
+	(void)env;
+	if (attach->netns >= 0) {
+		attach->fd = netns_enter(attach->netns, &home);
+		if (attach->fd)
+			return;
+	}
+	attach->fd = create_tcx(attach->program, attach->ifindex, attach->egress);
+	if (home >= 0)
+		netns_leave(home);
+}
+
+static void attach_done(napi_env env, napi_status status, void *data)
+{
+	struct attach *attach = data;
+	napi_value error;
+
+	if (status == napi_ok && attach->fd >= 0) {
+		napi_resolve_deferred(env, attach->deferred, make_i32(env, attach->fd));
+	} else {
+		throw_errno(env, status == napi_ok ? attach->fd : ECANCELED, "Cannot attach by tcx %s to interface %u",
+			    attach->egress ? "egress" : "ingress", attach->ifindex);
+		napi_get_and_clear_last_exception(env, &error);
+		napi_reject_deferred(env, attach->deferred, error);
+	}
+	napi_delete_async_work(env, attach->work);
+	free(attach);
+}
+
+/*
+ * linkCreateTcxAsync(program, ifindex, egress, netns) → a promise of a link, made on a thread of libuv's pool: the kernel
+ * waits out a grace period, 10 to 20 ms, for each. netns is a descriptor, or -1 for the calling thread's own. All
+ * descriptors must stay open until then.
+ */
+static napi_value link_create_tcx_async(napi_env env, napi_callback_info info)
+{
+	napi_value args[4], promise;
+	struct attach *attach;
+
+	read_args(env, info, 4, args);
+	attach = calloc(1, sizeof(*attach));
+	if (!attach)
+		return throw_errno(env, ENOMEM, "Cannot attach a bpf program");
+	if (!arg_i32(env, args[0], "program", &attach->program) || !arg_u32(env, args[1], "ifindex", &attach->ifindex) ||
+	    !arg_bool(env, args[2], "egress", &attach->egress) || !arg_i32(env, args[3], "netns", &attach->netns)) {
+		free(attach);
+		return NULL;
+	}
+	napi_create_promise(env, &attach->deferred, &promise);
+	napi_create_async_work(env, NULL, make_string(env, "sluice:tcx"), attach_in_worker, attach_done, attach,
+			       &attach->work);
+	napi_queue_async_work(env, attach->work);
+	return promise;
 }
 
 /*
@@ -356,6 +424,7 @@ void export_link(napi_env env, napi_value exports)
 {
 	static const struct function functions[] = {
 		{ "linkCreateTcx", link_create_tcx },
+		{ "linkCreateTcxAsync", link_create_tcx_async },
 		{ "tcxSupported", tcx_supported },
 		{ "linkCreateTracing", link_create_tracing },
 		{ "linkCreateRawTracepoint", link_create_raw_tracepoint },

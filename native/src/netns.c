@@ -15,35 +15,48 @@
 #define SO_NETNS_COOKIE 71
 #endif
 
-/*
- * netnsRun(fd, callback): calls back with this thread in the namespace and returns what it returned. JavaScript runs
- * on this thread only, so nothing else of ours sees the other namespace; sockets keep the one that they were made in.
- * A thread that could not come back would attach programs to a stranger's devices: the process ends instead.
- */
-static napi_value netns_run(napi_env env, napi_callback_info info)
+int netns_enter(int netns, int *home)
 {
-	napi_value args[2], receiver, out = NULL;
-	int target, home;
+	int err;
 
-	read_args(env, info, 2, args);
-	if (!arg_i32(env, args[0], "fd", &target))
-		return NULL;
-	home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-	if (home < 0)
-		return throw_errno(env, errno, "Cannot open this thread's network namespace");
-	if (setns(target, CLONE_NEWNET)) {
-		int err = errno;
+	*home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (*home < 0)
+		return -errno;
+	if (!setns(netns, CLONE_NEWNET))
+		return 0;
+	err = -errno;
+	close(*home);
+	*home = -1;
+	return err;
+}
 
-		close(home);
-		return throw_errno(env, err, "Cannot enter the network namespace");
-	}
-	napi_get_undefined(env, &receiver);
-	napi_call_function(env, receiver, args[1], 0, NULL, &out); /* an exception stays pending and travels on */
+void netns_leave(int home)
+{
 	if (setns(home, CLONE_NEWNET)) {
 		fprintf(stderr, "sluice: cannot leave a network namespace: %s\n", strerror(errno));
 		abort();
 	}
 	close(home);
+}
+
+/*
+ * netnsRun(fd, callback): calls back with this thread in the namespace and returns what it returned. JavaScript runs
+ * on this thread only, so nothing else of ours sees the other namespace; sockets keep the one that they were made in.
+ */
+static napi_value netns_run(napi_env env, napi_callback_info info)
+{
+	napi_value args[2], receiver, out = NULL;
+	int target, home, err;
+
+	read_args(env, info, 2, args);
+	if (!arg_i32(env, args[0], "fd", &target))
+		return NULL;
+	err = netns_enter(target, &home);
+	if (err)
+		return throw_errno(env, err, "Cannot enter the network namespace");
+	napi_get_undefined(env, &receiver);
+	napi_call_function(env, receiver, args[1], 0, NULL, &out); /* an exception stays pending and travels on */
+	netns_leave(home);
 	return out;
 }
 
