@@ -2,10 +2,10 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Family } from './series/family.ts'
 import type { Format } from './series/text.ts'
 
-/** Longest stretch of rendering before other work gets its turn, milliseconds: half of the bound of 10. */
-const SLICE_MS = 4
+/** Longest stretch of rendering before other work gets its turn, milliseconds: well below the bound of 10. */
+const SLICE_MS = 3
 /** Marks applied between two looks at the clock. */
-const MARKS_PER_LOOK = 64
+const MARKS_PER_LOOK = 16
 /** Size of one piece of a response: a socket takes it in one write. */
 export const PART_BYTES = 262_144
 

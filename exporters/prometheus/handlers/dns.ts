@@ -11,6 +11,11 @@ const POLICY_DENIED = 0x1_0001
 /** DNS queries, responses, and the types of the records in responses. */
 export const dnsHandler: HandlerDefinition = {
   name: 'dns',
+  counts: 'DNS messages; record types once per record of an answer',
+  options: {
+    query: 'adds the label query',
+    ignoreAAAA: 'leaves out messages that ask for AAAA alone',
+  },
   create(kit) {
     const { context, values } = kit
     const withQuery = kit.options.has('query')

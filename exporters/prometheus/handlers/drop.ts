@@ -5,6 +5,7 @@ import { flowProtocol, protocolName } from './names.ts'
 /** Dropped flows by reason (Hubble's number << 8) and protocol. */
 export const dropHandler: HandlerDefinition = {
   name: 'drop',
+  counts: 'flows with verdict DROPPED',
   create(kit) {
     const family = kit.counter({
       name: 'hubble_drop_total',

@@ -13,6 +13,7 @@ const L7 = 129
  */
 export const flowHandler: HandlerDefinition = {
   name: 'flow',
+  counts: 'every flow',
   create(kit) {
     const family = kit.counter({
       name: 'hubble_flows_processed_total',

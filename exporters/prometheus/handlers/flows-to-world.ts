@@ -12,6 +12,12 @@ const NO_PORT = 0x1_0000
 /** Flows that leave the cluster. Replies are left out, except dropped ones. */
 export const flowsToWorldHandler: HandlerDefinition = {
   name: 'flows-to-world',
+  counts: 'flows to reserved:world that are no replies; drops by policy',
+  options: {
+    'any-drop': 'counts drops for every reason',
+    port: 'adds the label port',
+    'syn-only': 'counts TCP packets with SYN that are no replies, nothing else',
+  },
   create(kit) {
     const withPort = kit.options.has('port')
     const anyDrop = kit.options.has('any-drop')

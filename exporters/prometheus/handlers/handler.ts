@@ -1,7 +1,8 @@
 import type { Endpoint } from '../../../model/endpoint.ts'
 import type { FlowView } from '../../../model/flow-view.ts'
 import type { ContextLabeler } from '../context/labeler.ts'
-import type { CounterFamily, Family, LabelSpec, WordKind } from '../series/family.ts'
+import type { CounterFamily } from '../series/counter.ts'
+import type { Family, LabelSpec, WordKind } from '../series/family.ts'
 import type { HistogramFamily } from '../series/histogram.ts'
 import type { ValueTable } from '../series/value-table.ts'
 
@@ -40,6 +41,10 @@ export interface HandlerKit {
 /** A handler that can be switched on. */
 export interface HandlerDefinition {
   readonly name: string
+  /** One sentence for the reference: when it counts. */
+  readonly counts: string
+  /** Options of its own beside the context options, and what each does. */
+  readonly options?: Readonly<Record<string, string>>
   /** Labels source and destination from the other end: the handler reads responses and tells of requests. */
   readonly swapsEnds?: true
   /** Handlers that write the same families. */

@@ -28,6 +28,10 @@ const DURATION: FamilyShape = {
 /** HTTP requests and responses, each counted where it is seen. */
 export const httpHandler: HandlerDefinition = {
   name: 'http',
+  counts: 'HTTP requests and responses, each where it is seen',
+  options: {
+    exemplars: 'with the value true, traced messages carry exemplars in OpenMetrics',
+  },
   conflictsWith: ['httpV2'],
   create(kit) {
     const exemplars = wantsExemplars(kit)
@@ -60,6 +64,11 @@ export const httpHandler: HandlerDefinition = {
  */
 export const httpV2Handler: HandlerDefinition = {
   name: 'httpV2',
+  counts: 'HTTP responses, labelled from the requester’s view',
+  options: {
+    exemplars: 'with the value true, traced messages carry exemplars in OpenMetrics',
+    responses: 'also writes hubble_http_responses_total',
+  },
   swapsEnds: true,
   conflictsWith: ['http'],
   create(kit) {

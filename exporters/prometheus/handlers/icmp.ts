@@ -8,6 +8,7 @@ import { familyName, L4, l4Protocol } from './names.ts'
  */
 export const icmpHandler: HandlerDefinition = {
   name: 'icmp',
+  counts: 'ICMP and ICMPv6 messages of any verdict',
   create(kit) {
     const family = kit.counter({
       name: 'hubble_icmp_total',

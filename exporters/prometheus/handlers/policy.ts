@@ -13,6 +13,7 @@ const DIRECTIONS = ['traffic_direction_unknown', 'ingress', 'egress'] as const
  */
 export const policyHandler: HandlerDefinition = {
   name: 'policy',
+  counts: 'policy verdict events, but those from the host, and every L7 event',
   create(kit) {
     const family = kit.counter({
       name: 'hubble_policy_verdicts_total',

@@ -4,6 +4,7 @@ import { isForwarded, L4, l4Protocol, protocolName } from './names.ts'
 /** Forwarded flows that are no replies, by destination port; 0 for protocols without ports. */
 export const portDistributionHandler: HandlerDefinition = {
   name: 'port-distribution',
+  counts: 'forwarded or redirected flows that are no replies',
   create(kit) {
     const family = kit.counter({
       name: 'hubble_port_distribution_total',

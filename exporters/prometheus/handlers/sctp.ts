@@ -14,6 +14,7 @@ const CHUNK_NAMES: Readonly<Record<number, string>> = {
 /** First chunks of forwarded SCTP packets. */
 export const sctpHandler: HandlerDefinition = {
   name: 'sctp',
+  counts: 'forwarded or redirected SCTP packets, by the type of their first chunk',
   create(kit) {
     const family = kit.counter({
       name: 'hubble_sctp_chunk_types_total',

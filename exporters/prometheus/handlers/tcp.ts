@@ -14,6 +14,7 @@ const FLAG_NAMES = ['FIN', 'SYN', 'SYN-ACK', 'RST'] as const
  */
 export const tcpHandler: HandlerDefinition = {
   name: 'tcp',
+  counts: 'forwarded or redirected TCP packets with FIN, SYN or RST, once per flag',
   create(kit) {
     const family = kit.counter({
       name: 'hubble_tcp_flags_total',

@@ -97,6 +97,8 @@ describe('NodeFamilies', () => {
     })
     expect(only(series, /forward_count/)).not.toHaveProperty('networkobservability_forward_count{direction="ingress"}')
     expect(series['cilium_drop_count_total{reason="Policy denied",direction="EGRESS"}']).toBe(7)
+    // Sockets that cannot be read are not told, rather than told as none.
+    expect(only(series, /_(tcp|udp|ip|interface)_/)).toEqual({})
     expect(only(series, /^cilium_version/)).toEqual({
       [`cilium_version{version="0.1.0",revision="",arch="${process.arch}"}`]: 1,
     })

@@ -13,6 +13,8 @@ export class SocketFamilies implements RefreshingSource {
   readonly #now: () => number
   readonly #states = new Uint32Array(TCP_STATES.length)
   #readMs = Number.NEGATIVE_INFINITY
+  /** False where /proc of the node's namespace cannot be read: nothing is told then, rather than zeros. */
+  #isReadable = false
   #netstat = new Map<string, Map<string, number>>()
   #devices = new Map<string, number>()
   #udpSockets = 0
@@ -36,13 +38,24 @@ export class SocketFamilies implements RefreshingSource {
       countTcpStates(file('tcp'), states),
     ])
     await countTcpStates(file('tcp6'), states)
+    this.#isReadable = netstat !== ''
     this.#states.set(states)
     this.#netstat = parsePairs(netstat)
     this.#devices = parseDev(devices)
     this.#udpSockets = sockstat(stat4, 'UDP', 'inuse') + sockstat(stat6, 'UDP6', 'inuse')
   }
 
+  /** Tells one sample of each family, all zero: for the reference of metrics. */
+  static describe(sink: TelemetrySink): void {
+    const made = new SocketFamilies('')
+    made.#isReadable = true
+    made.#netstat = new Map(['TcpExt', 'IpExt'].map((section) => [section, new Map([['', 0]])]))
+    made.#devices = new Map([['', 0]])
+    made.collect(sink)
+  }
+
   collect(sink: TelemetrySink): void {
+    if (!this.#isReadable) return
     this.#collectTcp(sink)
     for (const section of ['TcpExt', 'MPTcpExt']) {
       this.#statistics(sink, 'tcp_connection_stats', 'TCP statistics', this.#netstat.get(section))

@@ -1,7 +1,7 @@
 import type { SeriesBudget } from './budget.ts'
 import { KeyTable } from './key-table.ts'
 import { LineText } from './line-text.ts'
-import { escapeLabel, type FamilyType, type Format, familyHeader, labelText, samplePrefix } from './text.ts'
+import { escapeLabel, type FamilyType, type Format, familyHeader, samplePrefix } from './text.ts'
 import { OVERFLOW_TEXT, OVERFLOW_VALUE, type ValueTable } from './value-table.ts'
 
 /**
@@ -78,7 +78,6 @@ export abstract class Family {
   readonly #spec: FamilySpec
   readonly #shared: FamilyShared
   readonly #table: KeyTable
-  #labels: (string | undefined)[] = []
   #isOverflow: boolean[] = []
   #overflowSeries = 0
   readonly #overflowKey: Uint32Array
@@ -161,7 +160,7 @@ export abstract class Family {
     const first = slot * this.fields
     for (let field = 0; field < this.fields; field++) text.remove(first + field)
     if (!this.#table.isLive(slot) || text.isMarked(slot)) return
-    const labels = this.#labels[slot] ?? ''
+    const labels = this.#labelText(slot)
     for (let field = 0; field < this.fields; field++) {
       const { suffix, label } = this.line(field, format)
       const all = labels === '' ? label : label === '' ? labels : `${labels},${label}`
@@ -223,7 +222,6 @@ export abstract class Family {
     this.#table.remove(slot)
     this.values.fill(0, slot * this.fields, (slot + 1) * this.fields)
     this.forget(slot)
-    this.#labels[slot] = undefined
     if (this.#isOverflow[slot]) this.#overflowSeries--
     else this.#shared.budget.give(this.fields)
     this.#isOverflow[slot] = false
@@ -260,10 +258,6 @@ export abstract class Family {
       values.set(this.values)
       this.values = values
     }
-    this.#labels[slot] = labelText(
-      this.labelNames,
-      this.#spec.labels.map((label) => this.#labelValue(label, key)),
-    )
     this.#isOverflow[slot] = isOverflow
     if (isOverflow) this.#overflowSeries++
     for (const text of this.#texts.values()) text.mark(slot)
@@ -271,86 +265,19 @@ export abstract class Family {
     return slot
   }
 
-  #labelValue(label: LabelSpec, key: Uint32Array): string {
-    const word = key[label.word]!
-    if (this.#spec.words[label.word] === 'value') return this.#shared.values.text(word)
-    return word === OVERFLOW_WORD ? OVERFLOW_TEXT : label.text(word)
-  }
-}
-
-/** A number per label set that only grows. */
-export class CounterFamily extends Family {
-  #exemplars: Exemplars | undefined
-
-  /** @param exemplars whether increments may carry a trace id, which OpenMetrics shows */
-  constructor(spec: FamilySpec, shared: FamilyShared, exemplars = false) {
-    super('counter', 1, spec, shared)
-    if (exemplars) this.#exemplars = new Exemplars()
-  }
-
-  /** Counts one of the label set in `key`. */
-  increment(): void {
-    const slot = this.slot()
-    this.values[slot] = this.values[slot]! + 1
-  }
-
-  /** Counts one that belongs to a trace. @param seconds when, since 1970 */
-  incrementTraced(traceId: string, seconds: number): void {
-    const slot = this.slot()
-    this.values[slot] = this.values[slot]! + 1
-    this.#exemplars?.set(slot, traceId, 1, seconds)
-  }
-
-  protected override line(): { suffix: string; label: string } {
-    return PLAIN_LINE
-  }
-
-  protected override get hasOwnOpenMetricsLines(): boolean {
-    return this.#exemplars !== undefined
-  }
-
-  protected override takeSuffixes(emit: (line: number, suffix: string) => void): void {
-    this.#exemplars?.take(emit)
-  }
-
-  protected override forget(slot: number): void {
-    this.#exemplars?.delete(slot, 1)
-  }
-}
-
-/** OpenMetrics allows 128 characters for an exemplar's labels and values; a trace id has 32. */
-const TRACE_ID_MAX = 64
-
-const PLAIN_LINE = { suffix: '', label: '' } as const
-
-/**
- * The latest traced observation of each line. Bounded by the number of lines; text is made at the scrape.
- */
-export class Exemplars {
-  readonly #byLine = new Map<number, { traceId: string; value: number; seconds: number; isNew: boolean }>()
-
-  set(line: number, traceId: string, value: number, seconds: number): void {
-    const known = this.#byLine.get(line)
-    if (known === undefined) {
-      this.#byLine.set(line, { traceId, value, seconds, isNew: true })
-      return
+  /**
+   * Made when a scrape first shows the series, not when a flow makes it: a burst of new series costs the hot path a
+   * place in the table each. The numbers in the key keep their texts while the series lives.
+   */
+  #labelText(slot: number): string {
+    const { labels, words } = this.#spec
+    let text = ''
+    for (const { name, word: index, text: textOf } of labels) {
+      const word = this.#table.word(slot, index)
+      const isValue = words[index] === 'value'
+      const value = isValue ? this.#shared.values.text(word) : word === OVERFLOW_WORD ? OVERFLOW_TEXT : textOf(word)
+      text += `${text === '' ? '' : ','}${name}="${escapeLabel(value)}"`
     }
-    known.traceId = traceId
-    known.value = value
-    known.seconds = seconds
-    known.isNew = true
-  }
-
-  delete(first: number, count: number): void {
-    for (let line = first; line < first + count; line++) this.#byLine.delete(line)
-  }
-
-  take(emit: (line: number, suffix: string) => void): void {
-    for (const [line, exemplar] of this.#byLine) {
-      if (!exemplar.isNew) continue
-      exemplar.isNew = false
-      const traceId = escapeLabel(exemplar.traceId.slice(0, TRACE_ID_MAX))
-      emit(line, ` # {traceID="${traceId}"} ${exemplar.value} ${exemplar.seconds.toFixed(3)}`)
-    }
+    return text
   }
 }

@@ -1,4 +1,5 @@
-import { Exemplars, Family, type FamilyShared, type FamilySpec } from './family.ts'
+import { Exemplars } from './exemplars.ts'
+import { Family, type FamilyShared, type FamilySpec } from './family.ts'
 import { boundText, type Format } from './text.ts'
 
 /** Prometheus' default bounds, seconds; the last is +Inf. */
