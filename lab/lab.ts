@@ -185,6 +185,8 @@ export class Lab implements AsyncDisposable {
     const pod = this.pod(ref)
     const plan = this.#plans.get(ref)!
     await pod.stop()
+    // The kernel takes a deleted namespace apart when it finds the time; its link is to be gone now, as with a CNI.
+    await this.node(pod.nodeName).exec('ip', ['link', 'delete', pod.device])
     await removeNetns([pod.netns])
     this.#pods.delete(ref)
     this.#plans.delete(ref)

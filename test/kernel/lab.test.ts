@@ -158,7 +158,7 @@ describeKernel('Lab', () => {
   })
 
   test('leaves nothing behind when it cannot be built', async () => {
-    const before = readdirSync('/run/netns').length
+    const id = `broken-${process.pid}`
     const pod = { namespace: 'x', name: 'p' }
     const twice = {
       routes: [
@@ -169,7 +169,8 @@ describeKernel('Lab', () => {
     await expect(Lab.up({ pods: [pod], ...twice }, { id })).rejects.toThrow(
       /Cannot set up the lab at "route add blackhole 10\.99/,
     )
-    expect(readdirSync('/run/netns').length).toBe(before)
+    expect(namespaces(id)).toEqual([])
+    expect(knownLabs().map((each) => each.id)).not.toContain(id)
   })
 
   test('refuses an id that is taken', async () => {
