@@ -212,6 +212,12 @@ export const configSchema = z.strictObject({
       urlQuery: z.boolean().default(false),
       userInfo: z.boolean().default(true).describe('Passwords in URLs; in force also when enabled is false'),
       headersAllow: z.array(z.string()).max(256).default([]).describe('Headers kept; all others are redacted'),
+      credentials: z
+        .boolean()
+        .default(true)
+        .describe(
+          'Redact authorization, cookie and API key headers whatever else is set, unless headersAllow names them',
+        ),
       headersDeny: z.array(z.string()).max(256).default([]).describe('Headers redacted; all others are kept'),
     })
     .refine(

@@ -4,7 +4,6 @@ import {
   Interfaces,
   KernelDatapath,
   KernelDropReasons,
-  type KernelSymbols,
   type WatchedInterface,
 } from '../collector/kernel/index.ts'
 import type { KernelSide } from '../collector/pipeline.ts'
@@ -44,11 +43,12 @@ export function datapathOptions(config: Config, log: Logger): Partial<DatapathOp
   }
 }
 
-/** What the running kernel calls drop reasons and places. */
-export function kernelNames(reasons: KernelDropReasons, symbols: KernelSymbols): KernelNames {
+/** What the running kernel calls drop reasons, places, and devices that are no pod's. */
+export function kernelNames(kernel: KernelPart): KernelNames {
   return {
-    kernelDropReason: (reason) => reasons.reason(reason),
-    dropLocation: (location) => symbols.name(location),
+    kernelDropReason: (reason) => kernel.reasons.reason(reason),
+    dropLocation: (location) => kernel.datapath.symbols.name(location),
+    interfaceName: (ifindex) => kernel.interfaces.get(ifindex)?.name ?? '',
   }
 }
 

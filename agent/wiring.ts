@@ -71,7 +71,7 @@ export class Agent implements AsyncDisposable {
       nodeName: this.nodeName,
       clusterName: config.node.clusterName,
       uuidSeed: uuidSeed(this.nodeName),
-      ...(this.kernel ? { kernel: kernelNames(this.kernel.reasons, this.kernel.datapath.symbols) } : {}),
+      ...(this.kernel ? { kernel: kernelNames(this.kernel) } : {}),
       history: { capacity: config.history.flows, l7Bytes: sizeBytes(String(config.history.l7Size))! },
     })
     this.#agentEvents = new AgentEventRing(this.state.nodeName)
