@@ -1,6 +1,6 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { describe, expect, test } from 'vitest'
-import { run } from './testing/run.ts'
+import { run } from '../test/helpers/run-cli.ts'
 
 const hasShell = (shell: string) => spawnSync(shell, ['-c', 'exit 0']).status === 0
 

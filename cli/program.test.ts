@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
+import { run } from '../test/helpers/run-cli.ts'
 import { EXIT_CODES } from './exit-codes.ts'
-import { run } from './testing/run.ts'
 
 describe('sluice', () => {
   const cases: [string[], number, RegExp][] = [

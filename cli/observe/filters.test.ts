@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { run } from '../testing/run.ts'
+import { run } from '../../test/helpers/run-cli.ts'
 
 /** Flags and what `hubble observe --print-raw-filters` 1.19 prints for them, one block each. */
 const CASES = readFileSync(new URL('../fixtures/filters.txt', import.meta.url), 'utf8')

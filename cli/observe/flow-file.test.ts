@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
-import { run } from '../testing/run.ts'
+import { run } from '../../test/helpers/run-cli.ts'
 import { parseLine } from './flow-file.ts'
 
 const FILE = fileURLToPath(new URL('../fixtures/flows.jsonl', import.meta.url))

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream'
-import type { Io } from '../io.ts'
-import { runCli } from '../program.ts'
+import type { Io } from '../../cli/io.ts'
+import { runCli } from '../../cli/program.ts'
 
 export interface CliResult {
   readonly code: number
