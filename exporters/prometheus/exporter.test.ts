@@ -171,6 +171,19 @@ describe('PrometheusExporter', () => {
     expect(samples(await text())['sluice_metrics_samples_rejected']).toBe(6)
   })
 
+  test('a component that fails to tell of itself does not take the others with it', async () => {
+    const broken: TelemetrySource = {
+      collect() {
+        throw new Error('broken')
+      },
+    }
+    const refreshing = [{ ...broken, refresh: () => Promise.reject(new Error('unreadable')) }]
+    const fine: TelemetrySource = { collect: (sink) => sink.gauge('sluice_fine', '', 1) }
+    const { text } = make({}, { telemetry: [broken, fine], refreshing })
+    expect(samples(await text())['sluice_fine']).toBe(1)
+    expect(samples(await text())['sluice_metrics_source_failures_total']).toBeGreaterThanOrEqual(3)
+  })
+
   test('every family name is there once, with one TYPE, and the registry takes part in both formats', async () => {
     const { exporter, text } = make()
     new Counter({ name: 'extra_total', help: 'x', registers: [exporter.registry as Registry] }).inc(2)

@@ -19,7 +19,7 @@ import { parseListenAddress } from './http/address.ts'
 import { MetricsServer } from './http/server.ts'
 import { type MetricFilter, MetricSet } from './metric-set.ts'
 import type { ScrapeText } from './render.ts'
-import { type MetricsRegistry, ScrapeQueue } from './scrape.ts'
+import { joined, type MetricsRegistry, ScrapeQueue } from './scrape.ts'
 import { SECONDS_BOUNDS } from './series/histogram.ts'
 import type { Format } from './series/text.ts'
 import { StalePods } from './stale-pods.ts'
@@ -86,6 +86,10 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
         this.#renderMs = milliseconds
         this.#renderBytes = bytes
       },
+      onFailure: (error) =>
+        this.#limiter.run('collect', (held) => {
+          logger.warn({ error: errorText(error), held }, 'A component failed to tell its metrics')
+        }),
     })
     this.#server = new MetricsServer({
       address: parseListenAddress(config.address ?? DEFAULT_ADDRESS, 'prometheus.address'),
@@ -203,6 +207,11 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
     sink.counter('sluice_metrics_scrapes_refused_total', 'Scrapes answered 503', this.#server.refused)
     sink.counter('sluice_metrics_scrapes_cut_total', 'Scrapes that the client did not take', this.#server.cut)
     sink.gauge('sluice_metrics_samples_rejected', 'Samples left out of the last scrape', this.#scrapes.rejected)
+    sink.counter(
+      'sluice_metrics_source_failures_total',
+      'Times a component failed to tell its metrics',
+      this.#scrapes.failures,
+    )
     const { certificates } = this.#server
     if (certificates === undefined) return
     sink.counter('sluice_metrics_tls_reloads_total', 'Certificates replaced', certificates.reloads)
@@ -246,14 +255,4 @@ function registerOwn(registry: MetricsRegistry): readonly [Counter<'code'>, Hist
       registers,
     }),
   ]
-}
-
-/** Both, read anew each time, so that either may grow. */
-function joined<T>(first: Iterable<T>, second: Iterable<T>): Iterable<T> {
-  return {
-    *[Symbol.iterator]() {
-      yield* first
-      yield* second
-    },
-  }
 }

@@ -22,6 +22,8 @@ export interface ScrapeSources {
   readonly ledgers: Iterable<StageLedger>
   /** Told how long a render took and how many bytes it made. */
   readonly onRendered?: (milliseconds: number, bytes: number) => void
+  /** Told when a component failed to tell of itself. */
+  readonly onFailure?: (error: unknown) => void
 }
 
 /**
@@ -37,6 +39,8 @@ export class ScrapeQueue {
   #tail: Promise<unknown> = Promise.resolve()
   /** Samples that components told and that were left out, at the last scrape. */
   rejected = 0
+  /** Times that a component failed to tell of itself. */
+  failures = 0
 
   constructor(sources: ScrapeSources) {
     this.#sources = sources
@@ -68,7 +72,7 @@ export class ScrapeQueue {
     const startedMs = performance.now()
     const out = new ScrapeText(this.#pool)
     try {
-      for (const source of sources.refreshing) await source.refresh()
+      for (const source of sources.refreshing) await this.#guarded(() => source.refresh())
       const slice = new TimeSlice()
       const families = sources.families()
       await this.#renderer.render(families, format, out, slice)
@@ -84,13 +88,32 @@ export class ScrapeQueue {
     }
   }
 
+  async #guarded(run: () => Promise<void>): Promise<void> {
+    try {
+      await run()
+    } catch (error) {
+      this.#fail(error)
+    }
+  }
+
+  /** What one component cannot tell is missing; the scrape goes on. */
+  #fail(error: unknown): void {
+    this.failures++
+    this.#sources.onFailure?.(error)
+  }
+
   #renderSamples(families: readonly Family[], format: Format, out: ScrapeText): void {
     const { registry, refreshing, telemetry, ledgers } = this.#sources
     const reserved = new Set(families.map((family) => family.name))
     for (const metric of registry.getMetricsAsArray()) reserved.add(metric.name)
     const collector = new SampleCollector(reserved)
-    for (const source of refreshing) source.collect(collector)
-    for (const source of telemetry) source.collect(collector)
+    for (const source of joined(refreshing, telemetry)) {
+      try {
+        source.collect(collector)
+      } catch (error) {
+        this.#fail(error)
+      }
+    }
     for (const ledger of ledgers) collectLedger(ledger, collector)
     this.rejected = collector.rejected
     for (const piece of collector.text(format)) out.appendText(piece)
@@ -105,4 +128,14 @@ async function registryText(registry: MetricsRegistry, format: Format): Promise<
   const text = await registry.metrics()
   const body = text.replace(/\n?# EOF\n?$/, '')
   return body === '' || body.endsWith('\n') ? body : `${body}\n`
+}
+
+/** Both, read anew each time, so that either may grow. */
+export function joined<T>(first: Iterable<T>, second: Iterable<T>): Iterable<T> {
+  return {
+    *[Symbol.iterator]() {
+      yield* first
+      yield* second
+    },
+  }
 }

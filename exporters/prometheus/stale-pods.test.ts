@@ -86,8 +86,13 @@ describe('StalePods', () => {
     expect(at(STALE_DELAY_MS)).toBe(1)
   })
 
-  test('a record that comes late does not bring a series back for good', async () => {
-    const { stale, counted, at, left } = churn('sourceContext=pod')
+  test.each([
+    'sourceContext=pod',
+    'sourceContext=pod-name',
+    'labelsContext=source_pod',
+    'labelsContext=source_namespace,source_pod',
+  ])('a record that comes late does not bring a series back for good: %s', async (options) => {
+    const { stale, counted, at, left } = churn(options)
     counted.push({ source: WEB })
     stale.onEvent(event('deleted', WEB), 0)
     at(STALE_DELAY_MS)

@@ -25,6 +25,8 @@ export class StalePods {
   readonly #liveNames = new Map<string, number>()
   /** When each is due, oldest first; kept after it was due, with Infinity, to catch late records. */
   readonly #gone = new Map<string, Pod & { dueMs: number }>()
+  /** Of a bare name, the pod of that name that went last. */
+  readonly #goneNames = new Map<string, string>()
 
   constructor(delayMs = STALE_DELAY_MS) {
     this.#delayMs = delayMs
@@ -35,13 +37,14 @@ export class StalePods {
     if (name === '') return
     const key = qualified(namespace, name)
     if (event.kind !== 'deleted') {
-      this.#gone.delete(key)
+      this.#forget(key)
       this.#setLive(key, { namespace, name })
       return
     }
     this.#setDead(key, name)
-    this.#gone.delete(key)
+    this.#forget(key)
     this.#gone.set(key, { namespace, name, dueMs: nowMs + this.#delayMs })
+    this.#goneNames.set(name, key)
     if (this.#gone.size > GONE_MAX) this.#forgetOldest()
   }
 
@@ -49,7 +52,7 @@ export class StalePods {
   onSeries(family: Family, slot: number, nowMs: number): void {
     if (this.#gone.size === 0) return
     family.podsOf(slot, (pod) => {
-      const gone = this.#gone.get(pod)
+      const gone = this.#gone.get(pod) ?? this.#gone.get(this.#goneNames.get(pod) ?? '')
       if (gone !== undefined && gone.dueMs === Number.POSITIVE_INFINITY) gone.dueMs = nowMs + this.#delayMs
     })
   }
@@ -92,10 +95,19 @@ export class StalePods {
     // Prefer one whose series went already; a pending one is only forgotten when all are pending.
     for (const [key, pod] of this.#gone) {
       if (pod.dueMs !== Number.POSITIVE_INFINITY) continue
-      this.#gone.delete(key)
+      this.#forget(key)
       return
     }
     const [first] = this.#gone.keys()
-    if (first !== undefined && this.#gone.delete(first)) this.forgotten++
+    if (first === undefined) return
+    this.#forget(first)
+    this.forgotten++
+  }
+
+  #forget(key: string): void {
+    const pod = this.#gone.get(key)
+    if (pod === undefined) return
+    this.#gone.delete(key)
+    if (this.#goneNames.get(pod.name) === key) this.#goneNames.delete(pod.name)
   }
 }

@@ -1,4 +1,6 @@
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { SluiceError } from '../../../base/errors.ts'
 import { contextOptions, metricSpecs, parseMetrics } from './options.ts'
 
 describe('parseMetrics()', () => {
@@ -72,4 +74,37 @@ describe('contextOptions()', () => {
       expect.objectContaining({ code: 'SLUICE_CONFIG_INVALID', message: expect.stringMatching(message) }),
     )
   })
+})
+
+test('any static string gives specs, or an error that names the metric', () => {
+  const piece = fc.constantFrom(
+    'flow',
+    ':',
+    ';',
+    '=',
+    '|',
+    ',',
+    ' ',
+    'sourceContext',
+    'pod',
+    'labelsContext',
+    'source_ip',
+  )
+  const text = fc.oneof(
+    fc.string(),
+    fc.array(piece).map((pieces) => pieces.join('')),
+  )
+  fc.assert(
+    fc.property(text, (metrics) => {
+      for (const spec of parseMetrics(metrics)) {
+        expect(spec.name).not.toMatch(/[\s:]/)
+        try {
+          contextOptions(spec)
+        } catch (error) {
+          expect(SluiceError.is(error) && error.message.startsWith(`Metric "${spec.name}" option `)).toBe(true)
+        }
+      }
+    }),
+    { numRuns: 500 },
+  )
 })

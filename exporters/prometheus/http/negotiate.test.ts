@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { parseListenAddress } from './address.ts'
 import { acceptsGzip, negotiateFormat } from './negotiate.ts'
@@ -65,4 +66,19 @@ describe('parseListenAddress()', () => {
   test.each(['', '9965', 'a:b', ':70000', '::1:9965', '[::1]', 'a:1:2'])('refuses "%s" naming the key', (text) => {
     expect(() => parseListenAddress(text, 'prometheus.address')).toThrow(/prometheus\.address ".*": want ":port"/)
   })
+})
+
+test('any header gets an answer', () => {
+  const piece = fc.constantFrom('application/openmetrics-text', 'gzip', '*', ',', ';', 'q=', '=', '0.5', '"', ' ')
+  const header = fc.oneof(
+    fc.string(),
+    fc.array(piece).map((pieces) => pieces.join('')),
+  )
+  fc.assert(
+    fc.property(header, (text) => {
+      expect(['text', 'openmetrics']).toContain(negotiateFormat(text).format)
+      expect(typeof acceptsGzip(text)).toBe('boolean')
+    }),
+    { numRuns: 500 },
+  )
 })

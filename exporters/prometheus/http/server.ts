@@ -46,6 +46,7 @@ export class MetricsServer implements AsyncDisposable {
   #server: Server | TlsServer | undefined
   #certificates: Certificates | undefined
   #active = 0
+  #isDisposed = false
   /** Scrapes refused because maxScrapes were under way. */
   refused = 0
   /** Scrapes cut because the client did not take them in time, or went. */
@@ -91,6 +92,7 @@ export class MetricsServer implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isDisposed = true
     this.#certificates?.[Symbol.dispose]()
     const server = this.#server
     this.#server = undefined
@@ -101,11 +103,13 @@ export class MetricsServer implements AsyncDisposable {
   }
 
   async #waitForCertificate(certificates: Certificates, signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
+    const isOver = () => signal.aborted || this.#isDisposed
+    while (!isOver()) {
       await new Promise((resolve) => setTimeout(resolve, CERTIFICATE_RETRY_MS).unref())
-      if (signal.aborted) return
+      if (isOver()) return
       try {
         await certificates.load()
+        if (isOver()) return
         await this.#listenTls(certificates)
         return
       } catch (error) {
