@@ -111,10 +111,11 @@ export class KernelPart implements KernelSide, TelemetrySource, AsyncDisposable 
 
   /** The kernel's counters around a sweep, for the ledger. @param recordsTaken records the collector took from the ring */
   async reading(recordsTaken: () => number): Promise<KernelReading> {
+    await this.datapath.takenOver
     const before = this.datapath.counters.ledger()
     const { entries, openPackets, openBytes } = await this.datapath.sweeper.sweep()
     // What was read and what waits belong together: nothing is drained between these lines.
-    const recordsWaiting = this.datapath.ring.waitingRecords() + this.datapath.counters.unreadRecords
+    const recordsWaiting = this.datapath.unreadRecords()
     const recordsRead = this.#readBefore + recordsTaken()
     const after = this.datapath.counters.ledger()
     return { before, open: { entries, packets: openPackets, bytes: openBytes }, after, recordsRead, recordsWaiting }
@@ -122,10 +123,10 @@ export class KernelPart implements KernelSide, TelemetrySource, AsyncDisposable 
 
   /** Records that former agents read: what was submitted less what was still in the ring when this one came. */
   #recordsReadBefore(): number {
-    const { counters, ring } = this.datapath
+    const { counters } = this.datapath
     for (let attempt = 0; ; attempt++) {
       const before = counters.ledger()[LedgerCounter.EVENTS_SUBMITTED]!
-      const waiting = ring.waitingRecords() + counters.unreadRecords
+      const waiting = this.datapath.unreadRecords()
       const after = counters.ledger()[LedgerCounter.EVENTS_SUBMITTED]!
       // The programs of a former agent may be writing: a quiet moment is soon found, or an error of one event is told.
       if (before === after || attempt === 1000) return after - waiting

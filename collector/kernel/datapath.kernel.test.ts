@@ -115,6 +115,15 @@ describeKernel('KernelDatapath', () => {
     )
   })
 
+  it.each([
+    ['/nonexistent/netns', /^Cannot open network namespace "\/nonexistent\/netns": ENOENT/],
+    ['/proc/self/status', /^Cannot use network namespace "\/proc\/self\/status": .*EINVAL/],
+  ])('open() names the namespace "%s" that cannot be used', (netns, message) => {
+    expect(() => KernelDatapath.open({ pinPath: undefined, netns })).toThrow(
+      expect.objectContaining({ code: 'SLUICE_KERNEL_ATTACH', message: expect.stringMatching(message) }),
+    )
+  })
+
   it('a restart goes on with counters, flows, unread records and running programs; meanwhile packets are seen', async () => {
     const node = nodeWithPod('restart')
     const pinPath = pinPathOf('restart')
@@ -158,9 +167,12 @@ describeKernel('KernelDatapath', () => {
       'netns',
     ])
     ping(node, 5) // still by the first one's programs, into its maps
+    expect(second.unreadRecords()).toBe(second.counters.ledger()[LedgerCounter.EVENTS_SUBMITTED])
     await watchedNode(second)
+    await second.takenOver
     ping(node, 5)
     const ledger = await expectClosedLedger(second)
+    expect(second.unreadRecords()).toBe(ledger[LedgerCounter.EVENTS_SUBMITTED])
     expect(ledger[LedgerCounter.PACKETS_UNREPORTED]).toBeGreaterThan(openPackets)
     expect(ledger[LedgerCounter.FLOWS_REMOVED]).toBeGreaterThan(0)
     expect(second.counters.unreadRecords).toBeGreaterThan(0)

@@ -25,7 +25,7 @@ import {
   mapSizesOf,
 } from './options.ts'
 import { PinDirectory } from './pins.ts'
-import { retireFlows, retireRing } from './retire.ts'
+import { retireFlows } from './retire.ts'
 import { RingReader } from './ring.ts'
 import { Sweeper } from './sweep.ts'
 
@@ -79,6 +79,11 @@ export class KernelDatapath implements AsyncDisposable {
   readonly #pins: PinDirectory | undefined
   readonly #state: DatapathState
   readonly #retiring: Map<string, BpfMap>
+  /** The ring among those, of which the former agent's programs may still write to. */
+  #retiringRing: RingReader | undefined
+  /** Resolves when finishTakeover() has counted what replaced maps held; at once when there are none. */
+  readonly takenOver: Promise<void>
+  #resolveTakeover = (): void => undefined
   /** Tracing links, while they are not pinned. */
   readonly #links: BpfLink[] = []
 
@@ -92,6 +97,12 @@ export class KernelDatapath implements AsyncDisposable {
     this.#programs = parts.programs
     this.#retiring = parts.retiring
     this.report = parts.report
+    this.takenOver = new Promise((resolve) => {
+      this.#resolveTakeover = resolve
+    })
+    const oldRing = parts.retiring.get('events')
+    if (oldRing) this.#retiringRing = new RingReader(mapRing(oldRing))
+    if (parts.retiring.size === 0) this.#resolveTakeover()
     this.symbols = new KernelSymbols(parts.base)
     this.ring = new RingReader(mapRing(this.map('events')))
     this.counters = new KernelCounters({
@@ -167,11 +178,22 @@ export class KernelDatapath implements AsyncDisposable {
     const stale = this.attachments.sweep(ifindexes)
     if (stale > 0) this.options.logger.info({ links: stale }, 'removed pinned links of devices that are gone')
     const flows = this.#retiring.get('flows')
-    const events = this.#retiring.get('events')
+    const records = this.#retiringRing?.waitingRecords() ?? 0
     if (flows) this.#state.addRetired({ ...retireFlows(flows), records: 0 })
-    if (events) this.#state.addRetired({ packets: 0, bytes: 0, flows: 0, records: retireRing(events) })
+    if (records > 0) this.#state.addRetired({ packets: 0, bytes: 0, flows: 0, records })
+    this.#dropRetiring()
+  }
+
+  /** Records that were submitted and that nobody has read: in the ring, and in rings that were replaced. */
+  unreadRecords(): number {
+    return this.ring.waitingRecords() + (this.#retiringRing?.waitingRecords() ?? 0) + this.counters.unreadRecords
+  }
+
+  #dropRetiring(): void {
     for (const map of this.#retiring.values()) map[Symbol.dispose]()
     this.#retiring.clear()
+    this.#retiringRing = undefined
+    this.#resolveTakeover()
   }
 
   /** Takes everything out of the kernel: programs off the devices, pins and counters gone. Ends in dispose. */
@@ -192,8 +214,7 @@ export class KernelDatapath implements AsyncDisposable {
     await this.attachments.close()
     await this.sweeper[Symbol.asyncDispose]()
     for (const link of this.#links.splice(0)) link[Symbol.dispose]()
-    for (const map of this.#retiring.values()) map[Symbol.dispose]()
-    this.#retiring.clear()
+    this.#dropRetiring()
     this.#owned[Symbol.dispose]()
   }
 

@@ -1,3 +1,4 @@
+import { errorText, SluiceError } from '../../base/errors.ts'
 import { currentNetnsCookie, type Netns, openNetns } from '../../native/index.ts'
 
 /**
@@ -9,10 +10,22 @@ export class NodeNamespace implements Disposable {
   /** undefined = the agent's own */
   readonly netns: Netns | undefined
 
-  /** @param path undefined = the agent's own */
+  /**
+   * @param path undefined = the agent's own
+   * @throws SluiceError SLUICE_KERNEL_ATTACH naming the path
+   */
   constructor(path: string | undefined) {
     this.netns = path === undefined ? undefined : openNetns(path)
-    this.cookie = this.netns?.cookie() ?? currentNetnsCookie()
+    try {
+      this.cookie = this.netns?.cookie() ?? currentNetnsCookie()
+    } catch (cause) {
+      this.netns?.[Symbol.dispose]()
+      throw new SluiceError(
+        'SLUICE_KERNEL_ATTACH',
+        `Cannot use network namespace "${path ?? 'own'}": ${errorText(cause)}`,
+        { cause, remedy: 'A namespace other than the agent’s own needs CAP_SYS_ADMIN' },
+      )
+    }
   }
 
   /** Calls back in the namespace; synchronous. */

@@ -1,6 +1,5 @@
 import { FLOW_ENTRY, FLOW_KEY } from '../../model/layouts.gen.ts'
-import { type BpfMap, mapRing } from '../../native/index.ts'
-import { RingReader } from './ring.ts'
+import type { BpfMap } from '../../native/index.ts'
 
 const BATCH = 1024
 
@@ -26,12 +25,4 @@ export function retireFlows(map: BpfMap): { packets: number; bytes: number; flow
     }
   }
   return sum
-}
-
-/** Counts the records that lie unread in a ring that nobody writes to any more. */
-export function retireRing(map: BpfMap): number {
-  const ring = new RingReader(mapRing(map))
-  let records = 0
-  while (ring.next() >= 0) records++
-  return records
 }
