@@ -17,7 +17,7 @@ import { FlowSummary } from './summary.ts'
 
 /*
  *   1. Look whether eBPF can be had; where it cannot, say what is missing and what there is instead.
- *   2. Build the lab, start the agent on its node, in this process.
+ *   2. Build the lab, start the agent on its node, in this process, then the pods' processes.
  *   3. Say where log, metrics and gRPC are; show flows through gRPC, as any user would.
  *   4. At the end: stop the traffic, show what was seen and the ledger, stop the agent, remove everything but the log.
  */
@@ -58,23 +58,22 @@ export async function runDemo(io: Io, options: DemoOptions): Promise<number> {
     logPath: options.logPath ?? join(mkdtempSync(join(tmpdir(), 'sluice-demo-')), 'events.log'),
   }
   const stop = new AbortController()
-  const timer = options.forMs === undefined ? undefined : setTimeout(() => stop.abort(), options.forMs)
   const onSignal = () => stop.abort()
   io.signal.addEventListener('abort', onSignal, { once: true })
   if (io.signal.aborted) stop.abort()
   try {
-    return await show(io, options, places, stop.signal)
+    return await show(io, options, places, stop)
   } finally {
-    clearTimeout(timer)
     io.signal.removeEventListener('abort', onSignal)
   }
 }
 
-async function show(io: Io, options: DemoOptions, places: DemoPlaces, signal: AbortSignal): Promise<number> {
+async function show(io: Io, options: DemoOptions, places: DemoPlaces, stop: AbortController): Promise<number> {
   const paint = paintFor(io)
   mkdirSync(dirname(places.logPath), { recursive: true })
   await writeText(io.stdout, 'Building the lab ...\n')
-  await using lab = await Lab.up(options.labFile ?? packagePath(DEMO_LAB), { id: places.instance })
+  // Pods get their processes when the agent watches: it sees every flow from its first packet.
+  await using lab = await Lab.up(options.labFile ?? packagePath(DEMO_LAB), { id: places.instance, workloads: false })
   using pins = temporaryPins(places.instance, lab.directory)
   const agentStop = new AbortController()
   const agent = await startAgent({
@@ -85,8 +84,11 @@ async function show(io: Io, options: DemoOptions, places: DemoPlaces, signal: Ab
   try {
     if (agent.isRunning) {
       await writeText(io.stdout, bannerText(lab, places, options, paint))
+      await lab.startWorkloads()
+      const timer = options.forMs === undefined ? undefined : setTimeout(() => stop.abort(), options.forMs)
       using client = await ObserverClient.create({ server: places.grpc, withExtensions: true })
-      await followFlows(io, client, summary, { signal, quiet: options.quiet })
+      await followFlows(io, client, summary, { signal: stop.signal, quiet: options.quiet })
+      clearTimeout(timer)
       await writeText(io.stdout, '\nStopping ...\n')
       await lab.stopWorkloads()
       await sleep(SETTLE_MS)
