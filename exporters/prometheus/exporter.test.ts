@@ -1,4 +1,4 @@
-import { Counter, Registry } from 'prom-client'
+import { Counter, Gauge, Histogram, Registry, Summary } from 'prom-client'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { silentLogger } from '../../base/logger.ts'
 import type { TelemetrySource } from '../../model/contracts.ts'
@@ -6,6 +6,7 @@ import { StageLedger } from '../../model/ledger.ts'
 import { endpoint, TestFlowStore } from '../../test/helpers/flow-store.ts'
 import { samples } from '../../test/helpers/metric-lines.ts'
 import { type PrometheusConfig, type PrometheusDependencies, PrometheusExporter } from './index.ts'
+import { registryText } from './registry-text.ts'
 import type { Format } from './series/text.ts'
 
 function make(config: PrometheusConfig = {}, dependencies: Partial<PrometheusDependencies> = {}) {
@@ -186,16 +187,36 @@ describe('PrometheusExporter', () => {
 
   test('every family name is there once, with one TYPE, and the registry takes part in both formats', async () => {
     const { exporter, text } = make()
-    new Counter({ name: 'extra_total', help: 'x', registers: [exporter.registry as Registry] }).inc(2)
-    for (const format of ['text', 'openmetrics'] as const) {
+    const registers = [exporter.registry as Registry]
+    new Counter({ name: 'extra_total', help: 'x', registers }).inc(2)
+    new Histogram({ name: 'extra_seconds', help: 'x', buckets: [1, 2.5], registers }).observe(1)
+    // Again and again, for prom-client's own text changes names when it has been asked for OpenMetrics.
+    for (const format of ['text', 'openmetrics', 'text', 'openmetrics', 'text'] as const) {
       const body = await text(format)
       const types = body.split('\n').filter((line) => line.startsWith('# TYPE '))
       expect(new Set(types.map((line) => line.split(' ')[2])).size).toBe(types.length)
-      expect(body).toContain(format === 'text' ? '# TYPE extra_total counter' : '# TYPE extra counter')
-      expect(samples(body)['extra_total']).toBe(2)
+      expect(body).toContain(format === 'text' ? '# TYPE extra_total counter\n' : '# TYPE extra counter\n')
+      const series = samples(body)
+      expect(series).toMatchObject({ extra_total: 2, 'extra_seconds_bucket{le="2.5"}': 1, extra_seconds_count: 1 })
+      expect(series[`extra_seconds_bucket{le="${format === 'text' ? '1' : '1.0'}"}`]).toBe(1)
+      expect(series['process_cpu_seconds_total']).toBeGreaterThan(0)
       expect(body.endsWith('# EOF\n')).toBe(format === 'openmetrics')
       expect(body.split('# EOF').length).toBe(format === 'openmetrics' ? 2 : 1)
     }
+  })
+
+  test('shows the registry as prom-client does', async () => {
+    const registry = new Registry<typeof Registry.PROMETHEUS_CONTENT_TYPE>()
+    const registers = [registry as Registry]
+    new Counter({ name: 'a_total', help: 'A\nx', labelNames: ['l'], registers }).inc({ l: 'q"\\' }, 3)
+    new Histogram({ name: 'b', help: 'B', labelNames: ['l'], buckets: [0.5, 1], registers }).observe({ l: 'x' }, 0.7)
+    new Gauge({ name: 'c', help: 'C', registers }).set(-1.5)
+    new Summary({ name: 'd', help: 'D', percentiles: [0.5, 0.99], registers }).observe(3)
+    registry.setDefaultLabels({ node: 'n' })
+    const lines = (text: string) => text.split('\n').filter((line) => line !== '')
+    const labelsSorted = (line: string) => line.replace(/\{(.*)\}/, (_, all: string) => `{${all.split(',').sort()}}`)
+    const ours = lines(await registryText(registry as never, 'text')).map(labelsSorted)
+    expect(ours).toEqual(lines(await registry.metrics()).map(labelsSorted))
   })
 
   test('renders as prom-client does', async () => {

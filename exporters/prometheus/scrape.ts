@@ -1,13 +1,11 @@
 import { setImmediate } from 'node:timers'
-import { type OpenMetricsContentType, type PrometheusContentType, Registry } from 'prom-client'
 import type { TelemetrySource } from '../../model/contracts.ts'
 import type { StageLedger } from '../../model/ledger.ts'
+import { type MetricsRegistry, registryText } from './registry-text.ts'
 import { FamilyRenderer, PartPool, ScrapeText, TimeSlice } from './render.ts'
 import { collectLedger, SampleCollector } from './sample-collector.ts'
 import type { Family } from './series/family.ts'
 import type { Format } from './series/text.ts'
-
-export type MetricsRegistry = Registry<PrometheusContentType | OpenMetricsContentType>
 
 /** Something that must read before it can tell: files of /proc. */
 export interface RefreshingSource extends TelemetrySource {
@@ -118,16 +116,6 @@ export class ScrapeQueue {
     this.rejected = collector.rejected
     for (const piece of collector.text(format)) out.appendText(piece)
   }
-}
-
-/** prom-client's own text: the registry knows one format at a time, and ends OpenMetrics itself. */
-async function registryText(registry: MetricsRegistry, format: Format): Promise<string> {
-  registry.setContentType(
-    format === 'openmetrics' ? Registry.OPENMETRICS_CONTENT_TYPE : Registry.PROMETHEUS_CONTENT_TYPE,
-  )
-  const text = await registry.metrics()
-  const body = text.replace(/\n?# EOF\n?$/, '')
-  return body === '' || body.endsWith('\n') ? body : `${body}\n`
 }
 
 /** Both, read anew each time, so that either may grow. */
