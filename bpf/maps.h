@@ -133,6 +133,9 @@ struct drop_value {
 
 struct ledger {
 	__u64 count[LEDGER_COUNTERS]; /* enum ledger_counter */
+	/* Not counters: this CPU's last reading of CLOCK_MONOTONIC_COARSE, and the tick that it was read in. */
+	__u64 tick;
+	__u64 tick_ns;
 };
 
 #endif

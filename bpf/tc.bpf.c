@@ -318,7 +318,7 @@ static __always_inline int observe(struct __sk_buff *skb, const struct hook hook
 	facts.point = hook.point;
 	facts.l4_info = p.l4_info;
 	facts.fragment = p.fragment;
-	now = bpf_ktime_get_coarse_ns();
+	now = coarse_now(l);
 	entry = bpf_map_lookup_elem(&flows, &p.key);
 	if (!entry) {
 		struct scratch *s = scratch_of_cpu();

@@ -145,8 +145,10 @@ export const DROP_VALUE = {
 
 /** struct ledger: size and byte offset of each member. */
 export const LEDGER = {
-  SIZE: 320,
+  SIZE: 336,
   count: 0,
+  tick: 320,
+  tickNs: 328,
 } as const
 
 /** struct sweep_args: size and byte offset of each member. */
