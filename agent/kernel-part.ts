@@ -1,6 +1,7 @@
 import type { Logger } from '../base/logger.ts'
 import {
   type DatapathOptions,
+  hubbleReasonAt,
   Interfaces,
   KernelDatapath,
   KernelDropReasons,
@@ -43,9 +44,22 @@ export function datapathOptions(config: Config, log: Logger): Partial<DatapathOp
   }
 }
 
+/** Pairs of drop reason and place that are remembered; a kernel frees packets at some hundred places. */
+const MAX_PLACES = 4096
+
 /** What the running kernel calls drop reasons, places, and devices that are no pod's. */
 export function kernelNames(kernel: KernelPart): KernelNames {
+  const places = new Map<number, number>()
   return {
+    dropReasonAt: (reason, location) => {
+      const key = reason * 2 ** 32 + location
+      let known = places.get(key)
+      if (known === undefined) {
+        known = hubbleReasonAt(kernel.reasons.reason(reason).name, kernel.datapath.symbols.name(location))
+        if (places.size < MAX_PLACES) places.set(key, known)
+      }
+      return known
+    },
     kernelDropReason: (reason) => kernel.reasons.reason(reason),
     dropLocation: (location) => kernel.datapath.symbols.name(location),
     interfaceName: (ifindex) => kernel.interfaces.get(ifindex)?.name ?? '',

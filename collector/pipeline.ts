@@ -111,6 +111,7 @@ export class Collector implements TelemetrySource, AsyncDisposable {
       names: this.state.learnedNames,
       namespaces: this.state.namespaces,
       l7: this.l7,
+      dropReasonAt: (reason, location) => this.state.dropReasonAt(reason, location),
     })
     this.#queue = new ReleaseQueue(this.#sources.map(({ reader }) => reader.position))
     this.#positionOf = (source) => this.#sources[source]!.reader.position

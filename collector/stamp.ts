@@ -55,6 +55,8 @@ export interface StamperParts {
   readonly names: NameTable
   readonly namespaces: NamespaceTable
   readonly l7: L7Decoder
+  /** As KernelNames.dropReasonAt(). */
+  dropReasonAt(reason: number, location: number): number
 }
 
 /** Admits records to the history with everything that is known of them at this moment. Allocates only for L7 messages. */
@@ -113,6 +115,15 @@ export class Stamper {
     const srcService = services.lookup(u32, slot + AT.srcIp, ports & 0xffff, protocol)
     const dstService = services.lookup(u32, slot + AT.dstIp, ports >>> 16, protocol)
     u32[slot + AT.services] = srcService | (dstService << 16)
+    if (this.#u8[bytes + FLOW_EVENT.type] === EventType.DROP) this.#stampDrop(bytes)
+  }
+
+  /** A reason of our own programs goes before; else the place may say more than the kernel's reason. */
+  #stampDrop(bytes: number): void {
+    const at = bytes + FLOW_EVENT.hubbleReason
+    if (this.#u8[at] !== 0) return
+    const reason = this.#u8[bytes + FLOW_EVENT.dropReason]! | (this.#u8[bytes + FLOW_EVENT.dropReason + 1]! << 8)
+    this.#u8[at] = this.#parts.dropReasonAt(reason, this.#u32[(bytes + FLOW_EVENT.dropLocation) >> 2]!)
   }
 
   /** A name of an address is what the other end asked for: the destination's view of the source, and the reverse. */

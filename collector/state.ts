@@ -12,6 +12,8 @@ import { ServiceTable } from './services.ts'
 export interface KernelNames {
   kernelDropReason(reason: number): KernelDropReason
   dropLocation(location: number): string
+  /** flow.proto DropReason where the place says more than the kernel's reason; 0 where it does not. Asked per drop. */
+  dropReasonAt?(reason: number, location: number): number
   /** Name of a device that is no pod's interface, empty when there is none. */
   interfaceName?(ifindex: number): string
 }
@@ -98,6 +100,10 @@ export class CollectorState implements FlowContext, MetadataSink {
 
   dropLocation(location: number): string {
     return this.#kernel.dropLocation(location)
+  }
+
+  dropReasonAt(reason: number, location: number): number {
+    return this.#kernel.dropReasonAt?.(reason, location) ?? 0
   }
 
   interfaceName(ifindex: number): string {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { DROP_REASONS } from '../../model/drop-reasons.ts'
-import { hubbleReasonOf, KernelDropReasons } from './drop-reasons.ts'
+import { hubbleReasonAt, hubbleReasonOf, KernelDropReasons } from './drop-reasons.ts'
 
 const ENUMS: Readonly<Record<string, ReadonlyMap<string, number>>> = {
   skb_drop_reason: new Map([
@@ -59,5 +59,17 @@ describe('hubbleReasonOf()', () => {
   ])('maps %s to %d, which Hubble knows', (name, reason) => {
     expect(hubbleReasonOf(name)).toBe(reason)
     expect(DROP_REASONS[reason]).toBeDefined()
+  })
+})
+
+describe('hubbleReasonAt()', () => {
+  it.each([
+    ['NOT_SPECIFIED', 'ip_error+0x94', 169],
+    ['IP_INHDR', 'ip_forward+0x2c0', 196],
+    ['IP_INHDR', 'ip_rcv_core+0x10', 0],
+    ['NOT_SPECIFIED', '', 0],
+    ['NO_SOCKET', 'ip_error', 0],
+  ])('says of %s at %s: %d', (name, place, wanted) => {
+    expect(hubbleReasonAt(name, place)).toBe(wanted)
   })
 })

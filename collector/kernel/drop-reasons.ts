@@ -112,6 +112,28 @@ export function hubbleReasonOf(name: string): number {
   return name.startsWith('TCP_') && !TCP_NOT_INVALID.has(name) ? INVALID_PACKET : 0
 }
 
+/*
+ * Places where one kernel reason stands for several things, or none is given: the function says more than the reason.
+ * 169 FIB lookup failed: no route, or one that is a blackhole, unreachable or prohibited. 196 TTL exceeded.
+ */
+const REASONS_AT: Readonly<Record<string, Readonly<Record<string, number>>>> = {
+  ip_error: { NOT_SPECIFIED: 169 },
+  ip6_pkt_drop: { NOT_SPECIFIED: 169 },
+  dst_discard: { NOT_SPECIFIED: 169 },
+  dst_discard_out: { NOT_SPECIFIED: 169 },
+  ip_forward: { NOT_SPECIFIED: 196, IP_INHDR: 196 },
+  ip6_forward: { NOT_SPECIFIED: 196, IP_INHDR: 196 },
+}
+
+/**
+ * flow.proto DropReason of a reason at a place, where the place says more than the reason; else 0.
+ * @param place function and offset, `ip_error+0x94`
+ */
+export function hubbleReasonAt(name: string, place: string): number {
+  const plus = place.indexOf('+')
+  return REASONS_AT[plus < 0 ? place : place.slice(0, plus)]?.[name] ?? 0
+}
+
 /** What kernelEnum() gives; a parameter for tests. */
 export type EnumReader = (name: string) => ReadonlyMap<string, number> | undefined
 

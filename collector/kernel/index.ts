@@ -4,16 +4,12 @@ export {
   GONE,
   KernelCounters,
 } from './counters.ts'
-export { hubbleReasonOf, KernelDropReasons } from './drop-reasons.ts'
-export {
-  type InterfaceCounts,
-  type InterfaceEvent,
-  Interfaces,
-  type InterfacesOptions,
-  type WatchedInterface,
-} from './interfaces.ts'
+export { hubbleReasonAt, hubbleReasonOf, KernelDropReasons } from './drop-reasons.ts'
+export type { InterfaceCounts, InterfaceEvent, InterfacesOptions, WatchedInterface } from './interface-types.ts'
+export { Interfaces } from './interfaces.ts'
 export { KernelSymbols, kernelBase } from './kernel-symbols.ts'
-export { KernelDatapath, type TakeoverReport } from './loader.ts'
+export type { TakeoverReport } from './load-object.ts'
+export { KernelDatapath } from './loader.ts'
 export { DATAPATH_DEFAULTS, type DatapathOptions } from './options.ts'
 export { purgeDatapath } from './purge.ts'
 export { RingReader } from './ring.ts'
