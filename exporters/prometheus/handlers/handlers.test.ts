@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { L7Record } from '../../../model/l7.ts'
-import { EventType, ObservationPoint, Verdict } from '../../../model/layouts.gen.ts'
+import { EventCause, EventType, ObservationPoint, Verdict } from '../../../model/layouts.gen.ts'
 import type { FlowSpec } from '../../../test/helpers/flow-store.ts'
 import { CountedFlows } from '../../../test/helpers/metric-lines.ts'
 import { HANDLERS } from './index.ts'
@@ -197,7 +197,8 @@ const CASES: Case[] = [
     metrics: 'icmp',
     flows: [
       icmp(8),
-      icmp(0),
+      { ...icmp(0), isReply: true },
+      { ...icmp(0), isReply: undefined },
       icmp(3, 3),
       icmp(11, 0),
       icmp(3, 99),
@@ -212,7 +213,7 @@ const CASES: Case[] = [
     ],
     series: {
       'hubble_icmp_total{family="IPv4",type="EchoRequest"}': 2,
-      'hubble_icmp_total{family="IPv4",type="EchoReply"}': 1,
+      'hubble_icmp_total{family="IPv4",type="EchoReply"}': 2,
       'hubble_icmp_total{family="IPv4",type="DestinationUnreachable(Port)"}': 1,
       'hubble_icmp_total{family="IPv4",type="TimeExceeded(TTLExceeded)"}': 1,
       'hubble_icmp_total{family="IPv4",type="DestinationUnreachable(Code: 99)"}': 1,
@@ -223,6 +224,16 @@ const CASES: Case[] = [
       'hubble_icmp_total{family="IPv6",type="NeighborSolicitation"}': 1,
       'hubble_icmp_total{family="IPv6",type="143(0)"}': 1,
     },
+  },
+  {
+    what: 'icmp: no type is made of records that no packet caused',
+    metrics: 'icmp',
+    flows: [
+      { ...icmp(0), isReply: false, cause: EventCause.INTERVAL },
+      { ...icmp(0), isReply: true, cause: EventCause.CLOSE },
+      { ...icmp6(0), isReply: true, cause: EventCause.INTERVAL },
+    ],
+    series: {},
   },
   {
     what: 'port-distribution: forwarded, no replies; 0 without ports; ICMPv6 once',
