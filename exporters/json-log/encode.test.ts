@@ -435,3 +435,32 @@ describe('random flows', () => {
     expect(JSON.parse(line!).flow.extensions.value).toMatchObject({ direction_guessed: true, fragment: true, vlan: 5 })
   })
 })
+
+describe('the room that encode() reserves', () => {
+  test('holds the longest of everything that is not added up', () => {
+    const store = new TestFlowStore(2)
+    const max = 4_294_967_295
+    const address = 'fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff'
+    store.push({
+      srcIp: address,
+      dstIp: address,
+      srcPort: 65_535,
+      dstPort: 65_535,
+      l4Info: 0x1ff,
+      verdict: 2,
+      dropReason: 65_535,
+      hubbleReason: 165,
+      dropLocation: max,
+      isReply: false,
+      ifindex: max,
+      ...{ packets: max, replyPackets: max, bytes: max, replyBytes: max, rttUs: max, srttUs: max },
+      ...{ retransmits: 65_535, drops: 65_535, vlan: 4095, encrypted: true },
+    })
+    store.context.dropLocation = () => `${'f'.repeat(511)}+0xffffffff`
+    store.context.kernelDropReason = () => ({ name: 'R'.repeat(64), hubble: 0 })
+    store.context.interfaceName = () => '&'.repeat(15)
+    const [line] = linesOf(store)
+    expect(line!.length).toBeGreaterThan(1500)
+    expect(line!.length).toBeLessThan(4096)
+  })
+})

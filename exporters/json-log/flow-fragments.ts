@@ -1,5 +1,6 @@
 import type { Endpoint, Service } from '../../model/endpoint.ts'
 import type { FlowContext, FlowView } from '../../model/flow-view.ts'
+import { FLOW_EVENT } from '../../model/layouts.gen.ts'
 import { PROTOCOL, tcpFlagsText } from '../../model/protocol-names.ts'
 import { flowSummary } from '../../model/summary.ts'
 import { bytesOf } from './bytes.ts'
@@ -41,6 +42,27 @@ const SMALL = 1024
 const ENDPOINT_BYTES = 4 * 1_048_576
 const SMALL_BYTES = 1_048_576
 
+/** Verdict, observation point, cause and state are one word of a record, drop and trace reasons another. */
+const VERDICT_WORD = FLOW_EVENT.verdict >> 2
+const REASONS_WORD = FLOW_EVENT.dropReason >> 2
+/** Place of the cause in its word: these pieces do not tell it, the record's type takes its place. */
+const CAUSE_SHIFT = 8 * (FLOW_EVENT.cause & 3)
+/** Combinations in use are some hundreds: verdicts, points, reasons, directions. Each has a choice of two slots. */
+const KIND_SLOTS = 4096
+const KIND_SHIFT = 20
+
+/** Pieces made of a record's kind, and the bytes of the record that they are for. */
+export interface KindPieces {
+  /** Verdict, observation point, type (in the place of the cause) and state. */
+  readonly verdict: number
+  readonly reasons: number
+  /** `reply` and `event_type`, then `traffic_direction` to `is_reply`. */
+  readonly whole: Uint8Array
+  /** The two halves of it, for flows that have a service between them. */
+  readonly eventType: Uint8Array
+  readonly direction: Uint8Array
+}
+
 /**
  * The encoded pieces of lines of one context and mask. Every look-up is by numbers of the record and allocates
  * nothing on a hit; what a name stands for is compared, so that a number that gets another meaning gets another piece.
@@ -64,9 +86,9 @@ export class FlowFragments {
   readonly #sourceServices: FragmentCache<Service>
   readonly #destinationServices: FragmentCache<Service>
   readonly #interfaces: FragmentCache<string>
-  readonly #kinds: FragmentCache<number>
-  readonly #eventTypes: FragmentCache<number>
-  readonly #directions: FragmentCache<number>
+  readonly #kinds: (KindPieces | undefined)[] = new Array(KIND_SLOTS).fill(undefined)
+  readonly #mask: FieldMask | undefined
+  #kindMisses = 0
   readonly #summaries: FragmentCache<number>
   readonly #tcpSummaries: readonly Uint8Array[]
   readonly #dropLocations: FragmentCache<null>
@@ -76,6 +98,7 @@ export class FlowFragments {
 
   constructor(context: FlowContext, mask: FieldMask | undefined, emitter: Emitter) {
     this.context = context
+    this.#mask = mask
     this.nodeName = context.nodeName
     this.nodeLabels = context.nodeLabels
     this.envelope = bytesOf(`}${new JsonMembers().string('node_name', context.nodeName).tail},"time":"`)
@@ -97,11 +120,6 @@ export class FlowFragments {
     this.#sourceServices = services('source_service')
     this.#destinationServices = services('destination_service')
     this.#interfaces = small((name: string, index) => interfaceMember(index, name, mask))
-    const eventType = () => eventTypeMembers(kindOf(this.#view!), mask)
-    const direction = () => directionMembers(kindOf(this.#view!), mask)
-    this.#kinds = small(() => eventType() + direction(), 4 * SMALL)
-    this.#eventTypes = small(eventType, 4 * SMALL)
-    this.#directions = small(direction, 4 * SMALL)
     const open = takes(mask, 'extensions') ? EXTENSIONS_OPEN : ''
     this.l7Summary = (view) => summaryMember(flowSummary(view), mask) + open
     this.#summaries = small(() => this.l7Summary(this.#view!), 2 * SMALL)
@@ -121,7 +139,7 @@ export class FlowFragments {
 
   /** Look-ups that had to build a piece, all caches together. */
   get misses(): number {
-    return this.#caches().reduce((sum, cache) => sum + cache.misses, 0)
+    return this.#caches().reduce((sum, cache) => sum + cache.misses, this.#kindMisses)
   }
 
   /** Bytes of the pieces held. */
@@ -134,14 +152,11 @@ export class FlowFragments {
       this.#sources,
       this.#destinations,
       this.#destinationsL7,
-      this.#kinds,
       this.#sourceNames,
       this.#destinationNames,
       this.#sourceServices,
       this.#destinationServices,
       this.#interfaces,
-      this.#eventTypes,
-      this.#directions,
       this.#summaries,
       this.#dropLocations,
       this.#kernelReasons,
@@ -199,22 +214,30 @@ export class FlowFragments {
     return reason === 0 ? NONE : this.#kernelReasons.get(reason, null)
   }
 
-  /** `reply` and `event_type`, then `traffic_direction` to `is_reply`: the usual case, no service between. */
-  kind(view: FlowView): Uint8Array {
-    this.#view = view
-    return this.#kinds.get(kindSlot(view), kindKey(view))
+  /** The pieces that say what happened and which way, by the bytes of the record that they are made of. */
+  kind(view: FlowView, words: Int32Array, record32: number): KindPieces {
+    const verdict = (words[record32 + VERDICT_WORD]! & ~(0xff << CAUSE_SHIFT)) | (view.type << CAUSE_SHIFT)
+    const reasons = words[record32 + REASONS_WORD]!
+    const slot = Math.imul(verdict ^ Math.imul(reasons, 0x9e3779b1), 0x85ebca6b) >>> KIND_SHIFT
+    const known = this.#kinds[slot]
+    if (known !== undefined && known.verdict === verdict && known.reasons === reasons) return known
+    const other = this.#kinds[slot ^ 1]
+    if (other !== undefined && other.verdict === verdict && other.reasons === reasons) return other
+    return this.#makeKind(slot, view, verdict, reasons)
   }
 
-  /** `reply` and `event_type`. */
-  eventType(view: FlowView): Uint8Array {
-    this.#view = view
-    return this.#eventTypes.get(kindSlot(view), kindKey(view))
-  }
-
-  /** `traffic_direction` to `is_reply`. */
-  direction(view: FlowView): Uint8Array {
-    this.#view = view
-    return this.#directions.get(kindSlot(view), kindKey(view))
+  #makeKind(slot: number, view: FlowView, verdict: number, reasons: number): KindPieces {
+    const kind = kindOf(view)
+    const eventType = bytesOf(eventTypeMembers(kind, this.#mask))
+    const direction = bytesOf(directionMembers(kind, this.#mask))
+    const whole = new Uint8Array(eventType.length + direction.length)
+    whole.set(eventType)
+    whole.set(direction, eventType.length)
+    const made = { verdict, reasons, whole, eventType, direction }
+    this.#kinds[slot ^ 1] = this.#kinds[slot]
+    this.#kinds[slot] = made
+    this.#kindMisses++
+    return made
   }
 
   /** Summary of an L3/L4 flow, and EXTENSIONS_OPEN where the mask takes extensions: it depends on protocol and L4 facts alone. */
@@ -232,7 +255,6 @@ export class FlowFragments {
 }
 
 const NONE = new Uint8Array(0)
-const REPLY_BITS = 3
 
 function table(size: number, build: (index: number) => string): readonly Uint8Array[] {
   return Array.from({ length: size }, (_, index) => bytesOf(build(index)))
@@ -240,21 +262,6 @@ function table(size: number, build: (index: number) => string): readonly Uint8Ar
 
 function small<T>(build: (source: T, key: number) => string, slots = SMALL): FragmentCache<T> {
   return new FragmentCache<T>(slots, SMALL_BYTES, (source, key) => bytesOf(build(source, key)))
-}
-
-/**
- * Slot of what kindOf() tells: 4 bits of sub-type (0 to 13 for traces), 3 of trace reason, 2 of direction, 3 for L7,
- * drop and reply. No two kinds that are common share one.
- */
-function kindSlot(view: FlowView): number {
-  const kind = (view.isL7 ? 4 : 0) | (view.isDrop ? 2 : 0) | (view.state & 1)
-  return (view.eventSubType << 8) | ((view.traceReason & 7) << 5) | (view.trafficDirection << 3) | kind
-}
-
-/** With kindSlot() everything that kindOf() tells. */
-function kindKey(view: FlowView): number {
-  const reason = view.isDrop ? view.dropReason : 0
-  return (view.state & REPLY_BITS) + (view.observationPoint << 8) + (view.traceReason << 16) + reason * 2 ** 24
 }
 
 function kindOf(view: FlowView): FlowKind {

@@ -7,7 +7,7 @@ export class FragmentCache<T> {
   readonly #slotMask: number
   readonly #maxBytes: number
   readonly #build: (source: T, key: number) => Uint8Array
-  readonly #keys: Float64Array
+  readonly #keys: Int32Array
   readonly #sources: (T | undefined)[]
   readonly #pieces: (Uint8Array | undefined)[]
   #bytes = 0
@@ -23,7 +23,7 @@ export class FragmentCache<T> {
     this.#slotMask = slots - 1
     this.#maxBytes = maxBytes
     this.#build = build
-    this.#keys = new Float64Array(slots).fill(-1)
+    this.#keys = new Int32Array(slots)
     this.#sources = new Array(slots).fill(undefined)
     this.#pieces = new Array(slots).fill(undefined)
   }
@@ -31,12 +31,12 @@ export class FragmentCache<T> {
   /**
    * The piece of a key.
    *
-   * @param key whole number ≥ 0; its low bits choose the slot
-   * @param source what the piece was made from: a piece made from another object (or text) is made again
+   * @param key a word; its low bits choose the slot
+   * @param source not undefined; what the piece was made from: a piece made from another object (or text) is made again
    */
   get(key: number, source: T): Uint8Array {
     const slot = key & this.#slotMask
-    if (this.#keys[slot] === key && this.#sources[slot] === source) return this.#pieces[slot]!
+    if (this.#sources[slot] === source && this.#keys[slot] === (key | 0)) return this.#pieces[slot]!
     return this.#fill(slot, key, source)
   }
 
@@ -61,7 +61,6 @@ export class FragmentCache<T> {
   }
 
   clear(): void {
-    this.#keys.fill(-1)
     this.#sources.fill(undefined)
     this.#pieces.fill(undefined)
     this.#bytes = 0
