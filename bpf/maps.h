@@ -59,7 +59,8 @@ struct flow_entry {
 	__u32 retransmits;       /* since the last record */
 	__u32 drops;             /* dropped packets whose own record found no room; carried by the next record */
 	__u32 identity[2];       /* of a, of b; 0 = not looked up */
-	__u32 l7_seq[2];         /* TCP sequence number behind the last captured head, per direction */
+	__u32 l7_seq[2];         /* per direction: TCP sequence number behind the last captured head; of ICMP and
+				  SCTP, which have none, l4_info of the last message */
 	__u8 mac_a[6];
 	__u8 mac_b[6];
 	__u16 rule;
@@ -67,7 +68,10 @@ struct flow_entry {
 };
 _Static_assert(sizeof(struct flow_entry) == 128, "flow_entry");
 
-/* Values of l7_ports and of flow_entry.l7_kind. */
+/* Word of l7_ports: two bits of enum l7_kind for each of 32 ports, the lowest port lowest. */
+#define L7_PORTS_PER_WORD 32
+
+/* Values in l7_ports and of flow_entry.l7_kind. */
 enum l7_kind {
 	L7_NONE = 0,
 	L7_DNS = 1,

@@ -28,6 +28,20 @@ static __always_inline __u64 idle_limit(const struct sweep *s, const struct flow
 	return key->protocol == IPPROTO_TCP ? s->tcp_idle_ns : s->other_idle_ns;
 }
 
+/*
+ * What a record says of packets that came in part long ago. TCP: SYN, FIN and RST were told when they came, so what came
+ * since then had none of them, unless SYNs are all that ever came. ICMP and SCTP: the last message of this direction.
+ */
+static __always_inline __u16 last_l4_info(const struct flow_key *key, const struct flow_entry *entry, __u8 dir)
+{
+	__u8 flags = dir ? entry->flags_seen[1] : entry->flags_seen[0];
+	__u8 told = TCP_SYN | TCP_FIN | TCP_RST;
+
+	if (key->protocol == IPPROTO_TCP)
+		return flags & ~told ? flags & ~told : flags;
+	return dir ? entry->l7_seq[1] : entry->l7_seq[0];
+}
+
 /* @return 0 when nothing is left unreported */
 static __always_inline int report(struct sweep *s, struct flow_key *key, struct flow_entry *entry, __u8 cause)
 {
@@ -43,9 +57,7 @@ static __always_inline int report(struct sweep *s, struct flow_key *key, struct 
 		facts.point = dir == entry->pod_dir ? POINT_TO_STACK : POINT_TO_ENDPOINT;
 	else
 		facts.point = dir == entry->pod_dir ? POINT_TO_NETWORK : POINT_FROM_NETWORK;
-	/* SYN, FIN and RST were told when they came; the packets since then had none of them */
-	if (key->protocol == IPPROTO_TCP)
-		facts.l4_info = entry->flags_seen[dir] & ~(TCP_SYN | TCP_FIN | TCP_RST);
+	facts.l4_info = last_l4_info(key, entry, dir);
 	facts.trace_reason = dir == entry->opener ? TRACE_REASON_ESTABLISHED : TRACE_REASON_REPLY;
 	entry->last_report_ns[dir] = s->now;
 	if (submit_flow_record(key, entry, &facts, s->l))

@@ -186,10 +186,14 @@ static __always_inline __u8 new_flags(struct flow_entry *entry, const struct pac
 			entry->flags_seen[dir] |= flags;
 		if (flags & 0x0c)
 			entry->closed |= 4;
+		entry->l7_seq[dir] = p->l4_info;
 		return fresh ? 0x07 : 0; /* any new control chunk is told */
 	}
-	if (p->key.protocol != IPPROTO_TCP)
+	if (p->key.protocol != IPPROTO_TCP) {
+		if (p->l4_info)
+			entry->l7_seq[dir] = p->l4_info;
 		return 0;
+	}
 	flags = p->l4_info;
 	if (flags & (TCP_SYN | TCP_FIN | TCP_RST)) {
 		if ((flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && (entry->closed & 4 || entry->closed == 3))

@@ -5,9 +5,10 @@
 
 static __always_inline __u8 l7_kind_of_port(__u16 port)
 {
-	__u8 *kind = bpf_map_lookup_elem(&l7_ports, &port);
+	__u32 at = port / L7_PORTS_PER_WORD;
+	__u64 *word = bpf_map_lookup_elem(&l7_ports, &at);
 
-	return kind ? *kind : L7_NONE;
+	return word ? *word >> (port % L7_PORTS_PER_WORD * 2) & 3 : L7_NONE;
 }
 
 /* Asked once, when the flow is made. */
@@ -18,8 +19,7 @@ static __always_inline __u8 l7_kind_of_flow(const struct packet *p)
 	if (p->key.protocol != IPPROTO_TCP && p->key.protocol != IPPROTO_UDP)
 		return L7_NONE;
 	kind = l7_kind_of_port(p->dst_port);
-	/* Only a flow met mid-stream starts with an answer; servers do not listen on the ports that clients get. */
-	if (!kind && p->src_port < 32768)
+	if (!kind)
 		kind = l7_kind_of_port(p->src_port);
 	return kind == L7_HTTP && p->key.protocol != IPPROTO_TCP ? L7_NONE : kind;
 }

@@ -169,9 +169,10 @@ export class KernelPrograms implements Disposable {
   }
 
   captureL7(port: number, kind: number): void {
-    const key = Buffer.alloc(2)
-    key.writeUInt16LE(port)
-    this.map('l7_ports').update(key, new Uint8Array([kind]))
+    const word = Buffer.alloc(8)
+    this.map('l7_ports').lookup(u32(port >> 5), word)
+    word.writeBigUInt64LE(word.readBigUInt64LE() | (BigInt(kind) << BigInt((port & 31) * 2)))
+    this.map('l7_ports').update(u32(port >> 5), word)
   }
 
   endpointCounts(slot: number): EndpointCounts {
