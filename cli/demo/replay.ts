@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ObserverClient } from '../../api/client.ts'
+import type { GetLedgerResponse } from '../../api/gen/sluice/v1/agent.ts'
 import { ReplaySource } from '../../collector/replay/source.ts'
 import { aborted } from '../commands/lab.ts'
 import { ledgerText } from '../commands/ledger.ts'
 import { EXIT_FAILED } from '../exit-codes.ts'
 import { type Io, writeText } from '../io.ts'
-import { paintFor } from '../paint.ts'
+import { type Paint, paintFor } from '../paint.ts'
 import { withCommas } from '../table.ts'
 import { followFlows } from './follow.ts'
 import { type LocalPlaces, localPlaces, placeSettings } from './places.ts'
@@ -80,20 +81,24 @@ async function play(
   )
   using client = await ObserverClient.create({ server: places.grpc, withExtensions: true })
   const following = followFlows(io, client, summary, { signal: stop.signal, quiet: options.quiet })
-  const replayed = replay.start()
-  const isDone = await Promise.race([replayed.then(() => true), aborted(stop.signal).then(() => false)])
-  if (isDone) await sleep(SETTLE_MS)
-  if (isDone && options.keep) {
-    await writeText(io.stderr, 'All flows are replayed; Ctrl-C ends.\n')
-    await aborted(stop.signal)
+  try {
+    const replayed = replay.start()
+    const isDone = await Promise.race([replayed.then(() => true), aborted(stop.signal).then(() => false)])
+    if (isDone) await sleep(SETTLE_MS)
+    if (isDone && options.keep) {
+      await writeText(io.stderr, 'All flows are replayed; Ctrl-C ends.\n')
+      await aborted(stop.signal)
+    }
+    await writeText(io.stderr, `\n${closingText(replay, summary, await client.ledger(), paint)}`)
+  } finally {
+    stop.abort()
+    await following
   }
-  const ledger = await client.ledger()
-  stop.abort()
-  await following
+}
+
+function closingText(replay: ReplaySource, summary: FlowSummary, ledger: GetLedgerResponse, paint: Paint): string {
   const left = [...replay.failures].map(([reason, count]) => `${withCommas(count)} ${reason}`)
-  await writeText(
-    io.stderr,
-    `\n${withCommas(replay.flows)} flows of ${withCommas(replay.lines)} lines` +
-      `${left.length === 0 ? '' : `; lines left out: ${left.join(', ')}`}\n\n${summary.text()}\n${ledgerText(ledger, paint, false)}`,
-  )
+  const lines = `${withCommas(replay.flows)} flows of ${withCommas(replay.lines)} lines`
+  const mistakes = left.length === 0 ? '' : `; lines left out: ${left.join(', ')}`
+  return `${lines}${mistakes}\n\n${summary.text()}\n${ledgerText(ledger, paint, false)}`
 }
