@@ -121,7 +121,7 @@ export const configSchema = z.strictObject({
         .startsWith('/', 'want an absolute path')
         .default('/var/log/acns/hubble/events.log')
         .describe('Flows as JSON lines (docs/log-format.md)'),
-      maxSize: size('64KiB', '16GiB')
+      maxSize: size('1MiB', '16GiB')
         .default('50MiB')
         .describe('A file is rotated before it would exceed this; 50 MiB = 52,428,800 bytes'),
       maxBackups: z
@@ -130,7 +130,7 @@ export const configSchema = z.strictObject({
         .max(1000)
         .default(5)
         .describe('Rotated files kept; (5 + 1) × 50 MiB = 300 MiB of disk at most'),
-      compress: z.boolean().default(false).describe('gzip rotated files, in a thread of its own'),
+      compress: z.boolean().default(false).describe('gzip rotated files, in the background'),
       fileMode: z
         .string()
         .regex(/^0?[0-7]{3}$/, 'want three octal digits, "640"')

@@ -32,6 +32,9 @@ const STOP_DEADLINE_MS = 5000
 /** The drain runs every 10 ms; an event loop that is held this long is not alive. */
 const STALLED_MS = 10_000
 
+/** A record of 128 bytes and its header in the ring. */
+const RING_RECORD_BYTES = 136
+
 /** Where flows come from: the kernel, or records that were brought along (a replay). */
 export type FlowSource =
   | { readonly kind: 'kernel' }
@@ -289,6 +292,8 @@ function makeJsonLog(config: Config, log: Logger, version: string): JsonLogExpor
     compress: config.log.compress,
     fileMode: Number.parseInt(config.log.fileMode, 8),
     fieldMask: config.log.fieldMask,
+    // Half of the ring may wait for a stalled disk; the other half is for what comes meanwhile.
+    maxHeldFlows: Math.max(1, Math.floor(sizeBytes(String(config.kernel.ringSize))! / 2 / RING_RECORD_BYTES)),
   })
   const keep = logFilter(config)
   return new JsonLogExporter(options, { logger: log, emitter: { name: 'Sluice', version }, ...(keep ? { keep } : {}) })

@@ -1,8 +1,8 @@
 import type { FlowView } from '../../../model/flow-view.ts'
 import { type DnsRecord, L7Type } from '../../../model/l7.ts'
+import { dnsRcodeName } from '../../../model/protocol-names.ts'
 import type { LabelSpec, WordKind } from '../series/family.ts'
 import { type HandlerDefinition, numberLabel, valueLabel } from './handler.ts'
-import { rcodeName } from './rcodes.ts'
 
 /** Words of `rcode` beside the codes of the wire (0 to 4095). */
 const NO_RCODE = 0x1_0000
@@ -96,5 +96,5 @@ function queryLabel(withQuery: boolean, word: number): LabelSpec[] {
 
 function rcodeText(word: number): string {
   if (word === NO_RCODE) return ''
-  return word === POLICY_DENIED ? 'Policy denied' : rcodeName(word)
+  return word === POLICY_DENIED ? 'Policy denied' : dnsRcodeName(word)
 }

@@ -226,16 +226,6 @@ const CASES: Case[] = [
     },
   },
   {
-    what: 'icmp: no type is made of records that no packet caused',
-    metrics: 'icmp',
-    flows: [
-      { ...icmp(0), isReply: false, cause: EventCause.INTERVAL },
-      { ...icmp(0), isReply: true, cause: EventCause.CLOSE },
-      { ...icmp6(0), isReply: true, cause: EventCause.INTERVAL },
-    ],
-    series: {},
-  },
-  {
     what: 'port-distribution: forwarded, no replies; 0 without ports; ICMPv6 once',
     metrics: 'port-distribution',
     flows: [

@@ -1,7 +1,5 @@
-import type { FlowView } from '../../../model/flow-view.ts'
-import { EventCause } from '../../../model/layouts.gen.ts'
+import { icmpTypeName } from '../../../model/protocol-names.ts'
 import type { HandlerDefinition } from './handler.ts'
-import { icmpTypeName } from './icmp-types.ts'
 import { familyName, L4, l4Protocol } from './names.ts'
 
 /**
@@ -18,7 +16,7 @@ export const icmpHandler: HandlerDefinition = {
       words: ['closed', 'open'],
       labels: [
         { name: 'family', word: 0, text: familyName },
-        { name: 'type', word: 1, text: (word) => icmpTypeName(word >>> 16 === 6, (word >>> 8) & 0xff, word & 0xff) },
+        { name: 'type', word: 1, text: (word) => icmpTypeName(word >>> 16, (word >>> 8) & 0xff, word & 0xff) },
       ],
       contextFirst: false,
     })
@@ -30,7 +28,6 @@ export const icmpHandler: HandlerDefinition = {
         const l4 = l4Protocol(view)
         if (l4 !== L4.ICMPV4 && l4 !== L4.ICMPV6) return
         const version = l4 === L4.ICMPV6 ? 6 : 4
-        if (view.icmpType === 0 && !isEchoReply(view, version)) return
         key[0] = version
         key[1] = (version << 16) | (view.icmpType << 8) | view.icmpCode
         context.fill(view, key, 2)
@@ -38,12 +35,4 @@ export const icmpHandler: HandlerDefinition = {
       },
     }
   },
-}
-
-/**
- * Type 0 is IPv4's echo reply, and what a record says that no packet caused: the sweep's, which carries out what a flow
- * has counted. Counting those would make replies of requests.
- */
-function isEchoReply(view: FlowView, version: number): boolean {
-  return version === 4 && view.cause !== EventCause.CLOSE && view.isReply !== false
 }
