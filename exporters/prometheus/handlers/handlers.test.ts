@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { L7Record } from '../../../model/l7.ts'
-import { EventCause, EventType, ObservationPoint, Verdict } from '../../../model/layouts.gen.ts'
+import { EventType, ObservationPoint, Verdict } from '../../../model/layouts.gen.ts'
 import type { FlowSpec } from '../../../test/helpers/flow-store.ts'
 import { CountedFlows } from '../../../test/helpers/metric-lines.ts'
 import { HANDLERS } from './index.ts'
