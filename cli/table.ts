@@ -1,14 +1,13 @@
 /**
  * Columns padded with three spaces, the last one not padded: the form of `hubble` and kubectl.
  *
- * @param rows each with as many cells as the first
+ * @param rows may have fewer cells than the first
  */
 export function formatTable(rows: readonly (readonly string[])[]): string {
   const widths: number[] = []
   for (const row of rows) {
-    row.forEach((cell, i) => {
-      widths[i] = Math.max(widths[i] ?? 0, textWidth(cell))
-    })
+    // A row's last cell is not padded, so it does not make its column wider.
+    for (const [i, cell] of row.slice(0, -1).entries()) widths[i] = Math.max(widths[i] ?? 0, textWidth(cell))
   }
   let text = ''
   for (const row of rows) {

@@ -76,6 +76,6 @@ function heldText(node: Node): string {
 }
 
 export function namespacesText(namespaces: readonly Namespace[], wide: boolean): string {
-  const rows = namespaces.map(({ namespace, cluster }) => (wide ? [namespace, cluster] : [namespace]))
+  const rows = namespaces.map(({ namespace, cluster }) => (wide && cluster !== '' ? [namespace, cluster] : [namespace]))
   return formatTable([wide ? ['NAMESPACE', 'CLUSTER'] : ['NAMESPACE'], ...rows])
 }

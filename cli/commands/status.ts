@@ -110,11 +110,11 @@ export function flowsPerSecond(status: Pick<ServerStatusResponse, 'flows_rate' |
 function columns(status: ServerStatusResponse): [string, string][] {
   const number = (value: number | undefined) => (value === undefined ? 'N/A' : String(value))
   return [
-    ['NUM FLOWS', String(status.num_flows)],
-    ['MAX FLOWS', String(status.max_flows)],
-    ['SEEN FLOWS', String(status.seen_flows)],
+    ['NUM FLOWS', withCommas(status.num_flows)],
+    ['MAX FLOWS', withCommas(status.max_flows)],
+    ['SEEN FLOWS', withCommas(status.seen_flows)],
     ['FLOWS PER SECOND', flowsPerSecond(status)],
-    ['UPTIME', durationText(status.uptime_ns)],
+    ['UPTIME', durationText(status.uptime_ns, true)],
     ['NUM CONNECTED NODES', number(status.num_connected_nodes)],
     ['NUM UNAVAILABLE NODES', number(status.num_unavailable_nodes)],
     ['VERSION', status.version],
@@ -132,12 +132,14 @@ function dictText(status: ServerStatusResponse): string {
   return cells.map(([name, value]) => `${name.padStart(width)}: ${value}\n`).join('')
 }
 
-/** Go's form of a duration, whole seconds: `1h2m3s`. */
-export function durationText(ns: bigint): string {
-  const secs = Number(ns / 1_000_000_000n)
+/** Go's form of a duration: `1h2m3s`. @param exact with the fraction of the second: `26.291s` */
+export function durationText(ns: bigint, exact = false): string {
+  const secs = Number(exact ? ns / 1_000_000_000n : (ns + 500_000_000n) / 1_000_000_000n)
   const [hours, minutes, rest] = [Math.floor(secs / 3600), Math.floor(secs / 60) % 60, secs % 60]
-  if (hours > 0) return `${hours}h${minutes}m${rest}s`
-  return minutes > 0 ? `${minutes}m${rest}s` : `${rest}s`
+  const fraction = exact ? (ns % 1_000_000_000n).toString().padStart(9, '0').replace(/0+$/, '') : ''
+  const seconds = `${rest}${fraction === '' ? '' : `.${fraction}`}s`
+  if (hours > 0) return `${hours}h${minutes}m${seconds}`
+  return minutes > 0 ? `${minutes}m${seconds}` : seconds
 }
 
 function componentsText(agent: GetStatusResponse, color: boolean): string {

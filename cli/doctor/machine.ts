@@ -1,4 +1,4 @@
-import { accessSync, constants, existsSync, statfsSync } from 'node:fs'
+import { accessSync, constants, existsSync, statfsSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { delimiter, dirname, join } from 'node:path'
 import { type Finding, missing, ok, warning } from './check.ts'
@@ -72,6 +72,14 @@ export function checkBpffs(path: string): Finding {
 /** @param path of the log file */
 export function checkLogDirectory(path: string): Finding {
   const directory = existing(dirname(path))
+  if (!statSync(directory).isDirectory()) {
+    return missing(
+      'Files',
+      'log directory',
+      `"${directory}" is not a directory`,
+      'Set log.path to a file in a directory',
+    )
+  }
   if (!isWritable(directory)) {
     return missing(
       'Files',
