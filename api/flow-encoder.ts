@@ -191,7 +191,7 @@ export class FlowEncoder {
       out.byte(0x92)
       out.byte(0x02)
       out.byte(36)
-      writeUuid(out, this.#context.uuidSeed, view.unixNsHigh, view.unixNsLow)
+      writeUuid(out, this.#context.uuidSeed, view.recordNsHigh, view.recordNsLow)
     }
     if (f.summary !== NONE) {
       // Summaries of L7 messages hardly repeat; the others are few.

@@ -19,6 +19,8 @@ export class RecordClock {
   /** Halves of the wall time that the last call of stamp() made, nanoseconds since 1970. */
   low = 0
   high = 0
+  /** By how many nanoseconds the last time was moved because others had it. */
+  shift = 0
   /** Records moved because another one had their time. */
   moved = 0
   readonly #readOffset: () => bigint
@@ -62,12 +64,15 @@ export class RecordClock {
     let low = wallLow
     let high = wallHigh
     let bucket = bucketOf(low, high)
-    if (this.#seen(bucket, low, high)) this.moved++
+    let shift = 0
     while (this.#seen(bucket, low, high)) {
+      shift++
       low = (low + 1) >>> 0
       if (low === 0) high = (high + 1) >>> 0
       bucket = bucketOf(low, high)
     }
+    if (shift > 0) this.moved++
+    this.shift = shift
     this.#remember(bucket, low, high)
     this.low = low
     this.high = high

@@ -205,6 +205,21 @@ describe('Collector', () => {
     expect([flow(1).timeSecs, flow(1).timeNanos]).toEqual([1_790_003_600, 2000])
   })
 
+  test('a record that is read again has the same uuid, whatever became of the wall clock', () => {
+    // Two CPUs in one nanosecond, over a carry into the high half: moved apart, and alike each time.
+    const records: RecordSpec[] = [{ timeNs: 0xffff_ffffn }, { timeNs: 0xffff_ffffn }, { timeNs: 5_000_000_000n }]
+    const uuids = [1_790_000_000_000_000_000n, 1_790_000_000_000_000_777n, 3n].map((offset) => {
+      const { collector, reader, flow } = setUp({ clock: new RecordClock({ readOffset: () => offset }) })
+      reader.push(...records)
+      collector.drain()
+      expect(flow(1).unixNsLow).toBe(Number((offset + 0x1_0000_0000n) & 0xffff_ffffn))
+      return [flow(0).uuid, flow(1).uuid, flow(2).uuid]
+    })
+    expect(new Set(uuids[0]).size).toBe(3)
+    expect(uuids[1]).toEqual(uuids[0])
+    expect(uuids[2]).toEqual(uuids[0])
+  })
+
   test('an exporter that throws hinders nobody', () => {
     const bad = new TestExporter()
     bad.accept = () => {

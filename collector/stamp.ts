@@ -11,6 +11,7 @@ import type { RecordReader } from './source.ts'
 
 const S = FLOW_SLOT.stamp
 const AT = {
+  recordNs: FLOW_EVENT.timeNs >> 2,
   srcIp: FLOW_EVENT.srcIp >> 2,
   dstIp: FLOW_EVENT.dstIp >> 2,
   ports: FLOW_EVENT.srcPort >> 2,
@@ -88,11 +89,20 @@ export class Stamper {
     if (source.clock === 'wall') clock.stampWall(reader.u32[word]!, reader.u32[word + 1]!)
     else clock.stamp(reader.u32[word]!, reader.u32[word + 1]!)
     const slot = history.admit(reader.u32, offset, clock.low, clock.high)
+    if (clock.shift > 0) this.#shiftRecordTime(slot, clock.shift)
     if (facts === undefined) this.#stamp(slot)
     else this.#stampFacts(slot, facts)
     if (l7 === undefined) this.#u32[slot + AT.l7] = 0
     else this.#stampL7(slot, l7)
     return true
+  }
+
+  /** The record's own time is what a flow is known by over restarts, so it is as unique as the wall time. */
+  #shiftRecordTime(slot: number, ns: number): void {
+    const u32 = this.#u32
+    const low = u32[slot + AT.recordNs]! + ns
+    u32[slot + AT.recordNs] = low
+    if (low > 0xffff_ffff) u32[slot + AT.recordNs + 1]!++
   }
 
   #stamp(slot: number): void {

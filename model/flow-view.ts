@@ -46,6 +46,8 @@ const AT = {
   srcMac: FLOW_EVENT.srcMac,
   dstMac: FLOW_EVENT.dstMac,
   rule: FLOW_EVENT.rule >> 1,
+  recordNsLow: FLOW_EVENT.timeNs >> 2,
+  recordNsHigh: (FLOW_EVENT.timeNs + 4) >> 2,
   unixNsLow: (S + FLOW_STAMP.unixNs) >> 2,
   unixNsHigh: (S + FLOW_STAMP.unixNs + 4) >> 2,
   srcEndpoint: (S + FLOW_STAMP.srcEndpoint) >> 2,
@@ -73,7 +75,7 @@ export interface FlowContext {
   /** Hubble's node_name: `node`, or `cluster/node` when the cluster's name is set and is not `default`. */
   readonly nodeName: string
   readonly nodeLabels: readonly string[]
-  /** Random per installation and kept over restarts; makes uuids differ between nodes. */
+  /** Kept over restarts of the agent; makes uuids differ between nodes, and between boots of a node. */
   readonly uuidSeed: Uint32Array
   endpoint(ref: number): Endpoint
   /** DNS names, lower case, without trailing dot. Empty for 0 or a forgotten reference. */
@@ -267,6 +269,16 @@ export class FlowView {
   get rule(): number {
     return this.#u16[this.#o16 + AT.rule]!
   }
+  /**
+   * Low and high half of the record's time by the clock of its source, unique on a node: CLOCK_BOOTTIME for the
+   * kernel's. Read again from the ring, a record has the same one, whatever became of the wall clock.
+   */
+  get recordNsLow(): number {
+    return this.#u32[this.#o32 + AT.recordNsLow]!
+  }
+  get recordNsHigh(): number {
+    return this.#u32[this.#o32 + AT.recordNsHigh]!
+  }
   /** Low and high half of the wall clock, nanoseconds since 1970. */
   get unixNsLow(): number {
     return this.#u32[this.#o32 + AT.unixNsLow]!
@@ -341,7 +353,7 @@ export class FlowView {
   }
   /** Hubble's uuid of this flow: version 4 form, the same every time it is asked. */
   get uuid(): string {
-    return flowUuid(this.context.uuidSeed, this.unixNsHigh, this.unixNsLow)
+    return flowUuid(this.context.uuidSeed, this.recordNsHigh, this.recordNsLow)
   }
   /** The buffer's bytes and where this slot starts in them, for encoders that copy addresses and MACs themselves. */
   get bytesArray(): Uint8Array {
@@ -429,7 +441,8 @@ function macText(bytes: Uint8Array, at: number): string {
 const uuidWords = new Uint32Array(4)
 
 /**
- * A uuid of version 4 form from the wall clock, which is unique on a node, and a seed, which is unique to the node.
+ * A uuid of version 4 form from the record's time, which is unique on a node, and a seed, which is unique to the node
+ * and its boot.
  * 64 of its 122 free bits are a bijection of the time, so two flows of a node never share one.
  *
  * @param seed four random words

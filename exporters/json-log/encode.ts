@@ -182,7 +182,7 @@ export class FlowEncoder {
     }
     if (wants.uuid) {
       const words = this.#wordsOf(view)
-      const low = (view.byteOffset + TIME_OFFSET) >> 2
+      const low = (view.byteOffset + FLOW_EVENT.timeNs) >> 2
       fillUuid(view.context.uuidSeed, words[low + 1]!, words[low]!, this.#uuid)
       to = putUuid(out, putLiteral(out, to, UUID), this.#uuidSigned)
       out.bytes[to++] = QUOTE

@@ -8,7 +8,7 @@ export function uuidTest(values: readonly string[]): FlowPredicate {
   const wanted = values.filter((value) => CANONICAL.test(value)).map(words)
   const own = new Uint32Array(4)
   return (view) => {
-    fillUuid(view.context.uuidSeed, view.unixNsHigh, view.unixNsLow, own)
+    fillUuid(view.context.uuidSeed, view.recordNsHigh, view.recordNsLow, own)
     for (const one of wanted) {
       if (one[0] === own[0] && one[1] === own[1] && one[2] === own[2] && one[3] === own[3]) return true
     }

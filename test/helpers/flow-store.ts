@@ -197,6 +197,7 @@ export class TestFlowStore implements FlowStore {
     u8.set(macBytes(spec.srcMac ?? '02:00:00:00:00:01'), at + FLOW_EVENT.srcMac)
     u8.set(macBytes(spec.dstMac ?? '02:00:00:00:00:02'), at + FLOW_EVENT.dstMac)
     this.#time += 1000n
+    v.setBigUint64(at + FLOW_EVENT.timeNs, spec.time ?? this.#time, true)
     v.setBigUint64(at + stamp + FLOW_STAMP.unixNs, spec.time ?? this.#time, true)
     u32(stamp + FLOW_STAMP.srcEndpoint, spec.source ? this.#endpointRef(spec.source) : 0)
     u32(stamp + FLOW_STAMP.dstEndpoint, spec.destination ? this.#endpointRef(spec.destination) : 0)
