@@ -300,7 +300,7 @@ static __always_inline int observe(struct __sk_buff *skb, const struct hook hook
 	__u32 slot, length = skb->len;
 	__u64 now, sum;
 	__u8 fresh;
-	int wrong;
+	__u32 wrong;
 
 	if (!l)
 		return TCX_NEXT;
@@ -309,7 +309,9 @@ static __always_inline int observe(struct __sk_buff *skb, const struct hook hook
 	wrong = parse_packet(skb, &p, hook.has_ethernet);
 	if (wrong) {
 		count_endpoint(slot_of(skb->ifindex), &hook, length);
-		if (wrong > 0 && wrong < LEDGER_COUNTERS)
+		/* one register for the check and the index, which the verifier wants to see */
+		barrier_var(wrong);
+		if (wrong < LEDGER_COUNTERS)
 			count_tc(l, wrong, 1);
 		return TCX_NEXT;
 	}

@@ -305,18 +305,76 @@ static __always_inline int parse_ipv4(const struct cursor *c, struct packet *p, 
 	return wrong;
 }
 
-static __always_inline int parse_ipv6(const struct cursor *c, struct packet *p, __u32 at, __u32 length)
+/* Where a walk over extension headers stands. */
+struct extension_walk {
+	__u32 offset;
+	__u8 next;   /* kind of the header at offset */
+	__u8 later;  /* a later fragment: what follows is payload */
+};
+
+static __always_inline int is_extension(__u8 next)
 {
-	struct ipv6_header h __attribute__((aligned(8)));
+	return next == NEXT_HOP || next == NEXT_ROUTING || next == NEXT_DEST || next == NEXT_FRAGMENT ||
+	       next == NEXT_AUTH || next == NEXT_MOBILITY;
+}
+
+/* Steps over one header. @return 0 = go on, 1 = there is none, or nothing behind it to look at, -1 = malformed */
+static __always_inline int step_over(const struct cursor *c, struct packet *p, struct extension_walk *w)
+{
 	struct {
 		__u8 next;
 		__u8 length;
 		__be16 fragment;
 		__be32 id;
-	} ext;
-	__u32 offset = at + sizeof(h);
-	__u8 next;
-	int later = 0, wrong;
+	} ext __attribute__((aligned(8)));
+
+	if (!is_extension(w->next))
+		return 1;
+	if (w->offset > HEADER_LIMIT || w->offset + sizeof(ext) > p->end || read_at(c, w->offset, &ext, sizeof(ext)))
+		return -1;
+	if (w->next == NEXT_FRAGMENT) {
+		p->fragment = 1;
+		p->id = bpf_ntohl(ext.id);
+		w->later = (bpf_ntohs(ext.fragment) & 0xfff8) != 0;
+		w->offset += 8;
+	} else if (w->next == NEXT_AUTH) {
+		w->offset += (ext.length + 2) * 4;
+	} else {
+		w->offset += (ext.length + 1) * 8;
+	}
+	w->next = ext.next;
+	return w->later;
+}
+
+/*
+ * At most IPV6_EXTENSIONS headers. Written out, because clang does not unroll the loop, and the verifier of 6.1 takes it
+ * for an endless one. @return 0, or -1 when malformed
+ */
+static __always_inline int step_over_all(const struct cursor *c, struct packet *p, struct extension_walk *w)
+{
+	int stop = step_over(c, p, w);
+
+	if (!stop)
+		stop = step_over(c, p, w);
+	if (!stop)
+		stop = step_over(c, p, w);
+	if (!stop)
+		stop = step_over(c, p, w);
+	if (!stop)
+		stop = step_over(c, p, w);
+	if (!stop)
+		stop = step_over(c, p, w);
+	if (stop < 0 || (!stop && is_extension(w->next)) || w->offset > p->end)
+		return -1;
+	return 0;
+}
+_Static_assert(IPV6_EXTENSIONS == 6, "step_over_all");
+
+static __always_inline int parse_ipv6(const struct cursor *c, struct packet *p, __u32 at, __u32 length)
+{
+	struct ipv6_header h __attribute__((aligned(8)));
+	struct extension_walk w = { .offset = at + sizeof(h) };
+	int wrong;
 
 	if (read_at(c, at, &h, sizeof(h)))
 		return PACKETS_MALFORMED_L3;
@@ -330,37 +388,15 @@ static __always_inline int parse_ipv6(const struct cursor *c, struct packet *p, 
 	if (h.payload_length && bpf_ntohs(h.payload_length) + sizeof(h) > length)
 		return PACKETS_MALFORMED_L3;
 	p->end = at + (h.payload_length ? bpf_ntohs(h.payload_length) + sizeof(h) : length);
-	next = h.next_header;
-	for (int i = 0; i <= IPV6_EXTENSIONS; i++) {
-		if (next != NEXT_HOP && next != NEXT_ROUTING && next != NEXT_DEST && next != NEXT_FRAGMENT &&
-		    next != NEXT_AUTH && next != NEXT_MOBILITY)
-			break;
-		if (i == IPV6_EXTENSIONS || offset > HEADER_LIMIT)
-			return PACKETS_MALFORMED_EXT;
-		if (offset + sizeof(ext) > p->end || read_at(c, offset, &ext, sizeof(ext)))
-			return PACKETS_MALFORMED_EXT;
-		if (next == NEXT_FRAGMENT) {
-			p->fragment = 1;
-			p->id = bpf_ntohl(ext.id);
-			later = (bpf_ntohs(ext.fragment) & 0xfff8) != 0;
-			offset += 8;
-		} else if (next == NEXT_AUTH) {
-			offset += (ext.length + 2) * 4;
-		} else {
-			offset += (ext.length + 1) * 8;
-		}
-		next = ext.next;
-		if (later)
-			break;
-	}
-	if (offset > p->end)
+	w.next = h.next_header;
+	if (step_over_all(c, p, &w))
 		return PACKETS_MALFORMED_EXT;
-	p->key.protocol = next;
-	if (later) {
+	p->key.protocol = w.next;
+	if (w.later) {
 		fragment_ports(p, 0);
 		return 0;
 	}
-	wrong = parse_transport(c, p, offset);
+	wrong = parse_transport(c, p, w.offset);
 	if (!wrong && p->fragment)
 		fragment_ports(p, 1);
 	return wrong;

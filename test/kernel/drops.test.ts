@@ -141,7 +141,7 @@ for i in range(20):
     c.send(b'hello'); c.recv(64)
     if i % 4 == 0: c.shutdown(socket.SHUT_WR); assert c.recv(64) == b''
     if i % 4 == 1: c.send(b'close'); c.recv(64); assert c.recv(64) == b''
-    if i == 19: c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0)) # ends by RST
+    if i == 19: time.sleep(0.1); c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0)) # RST, when all is acknowledged
     if i % 4 == 2: c.send(b'close'); c.recv(64); time.sleep(0.01)
     c.close()
 u = socket.socket(socket.${address.includes(':') ? 'AF_INET6' : 'AF_INET'}, socket.SOCK_DGRAM); u.connect(('${address}', 7401))
