@@ -1,5 +1,6 @@
 import { Metadata, type ServerUnaryCall, type ServerWritableStream, type sendUnaryData, status } from '@grpc/grpc-js'
 import { disposable } from '../base/lifetime.ts'
+import { endSpan, startSpan } from '../base/tracing.ts'
 import type { TelemetrySink } from '../model/contracts.ts'
 import { MethodCounters } from './rpc-counters.ts'
 import { type RpcError, rpcError, toRpcError } from './rpc-error.ts'
@@ -50,6 +51,7 @@ export class Calls {
     const counters = this.#method(service, method, 'unary')
     return (call, callback) => {
       counters.start()
+      const span = startSpan(`${service}/${method}`, rpcAttributes(service, method))
       call.sendMetadata(this.#header())
       Promise.resolve()
         .then(() => answer(call.request))
@@ -57,11 +59,13 @@ export class Calls {
           (response) => {
             counters.messagesSent++
             counters.finish(call.cancelled ? status.CANCELLED : status.OK)
+            endSpan(span)
             callback(null, response)
           },
           (error: unknown) => {
             const rpc = toRpcError(error)
             counters.finish(rpc.code)
+            endSpan(span, rpc)
             callback(rpc)
           },
         )
@@ -77,6 +81,7 @@ export class Calls {
     const counters = this.#method(service, method, 'server_stream')
     return (call) => {
       counters.start()
+      const span = startSpan(`${service}/${method}`, rpcAttributes(service, method))
       let code: number = status.CANCELLED
       let isEnded = false
       let resource: Disposable | undefined
@@ -90,6 +95,8 @@ export class Calls {
       const over = disposable(() => {
         this.#streams.delete(fail)
         counters.finish(code)
+        span.setAttribute('rpc.grpc.status_code', code)
+        endSpan(span)
         isEnded = true
         resource?.[Symbol.dispose]()
       })
@@ -162,4 +169,9 @@ export class Calls {
   collect(sink: TelemetrySink): void {
     for (const method of this.#methods) method.collect(sink)
   }
+}
+
+/** OpenTelemetry's semantic names of a call. */
+function rpcAttributes(service: string, method: string): Record<string, string> {
+  return { 'rpc.system': 'grpc', 'rpc.service': service, 'rpc.method': method }
 }

@@ -14,11 +14,12 @@ node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.ex
 
 # command or file that shows a package is there -> package
 needs=(
-  clang:clang llvm-strip:llvm bpftool:bpftool ip:iproute2 ping:iputils-ping cc:gcc g++:g++ make:make python3:python3
+  clang:clang llvm-strip:llvm bpftool:bpftool cc:gcc /usr/include/stdlib.h:libc6-dev
   /usr/include/bpf/libbpf.h:libbpf-dev /usr/include/libelf.h:libelf-dev /usr/include/zlib.h:zlib1g-dev
+  ip:iproute2 ping:iputils-ping nft:nftables nsenter:util-linux
 )
 if [ "${1:-}" = --test ]; then
-  needs+=(promtool:prometheus tcpdump:tcpdump /usr/lib/python3/dist-packages/scapy:python3-scapy iperf3:iperf3 curl:curl)
+  needs+=(promtool:prometheus openssl:openssl setpriv:util-linux)
 fi
 
 missing=()

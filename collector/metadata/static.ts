@@ -3,6 +3,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { errorText, SluiceError } from '../../base/errors.ts'
 import { type Logger, silentLogger } from '../../base/logger.ts'
+import { traced } from '../../base/tracing.ts'
 import type { MetadataSink, MetadataSource } from '../../model/contracts.ts'
 import { type Metadata, parseMetadata } from './file.ts'
 
@@ -58,7 +59,7 @@ export class StaticMetadata implements MetadataSource {
   /** Rejects with SLUICE_METADATA_INVALID when the file cannot be read or has mistakes. */
   async start(sink: MetadataSink, signal: AbortSignal): Promise<void> {
     this.#sink = sink
-    await this.#load()
+    await traced('metadata load', { 'file.path': this.#path }, () => this.#load())
     if (signal.aborted || this.#disposed) return
     signal.addEventListener('abort', () => void this[Symbol.asyncDispose](), { once: true })
     this.#follow()
@@ -96,7 +97,7 @@ export class StaticMetadata implements MetadataSource {
   async #reload(): Promise<void> {
     if (this.#disposed) return
     try {
-      await this.#load()
+      await traced('metadata load', { 'file.path': this.#path }, () => this.#load())
     } catch (error) {
       const text = errorText(error)
       if (text === this.lastError) return

@@ -2,6 +2,7 @@ import { fstatSync, statSync } from 'node:fs'
 import { chmod, type FileHandle, mkdir, open } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 import { createStream, type RotatingFileStream } from 'rotating-file-stream'
+import { traced } from '../../base/tracing.ts'
 import { Backups } from './backups.ts'
 import { cutTornLine } from './repair.ts'
 
@@ -121,7 +122,8 @@ export class LogFile {
   /** @returns false when the chunk went into a file that is no more */
   async #attempt(chunk: Uint8Array): Promise<boolean> {
     if (this.#stream === undefined || !this.#isOurs()) await this.open()
-    if (this.#size > 0 && this.#size + chunk.length > this.#options.maxFileBytes) await this.#rotate()
+    if (this.#size > 0 && this.#size + chunk.length > this.#options.maxFileBytes)
+      await traced('log rotation', { 'file.path': this.#options.path }, () => this.#rotate())
     const file = this.#file!
     const before = this.#size
     this.#cut = { inode: fstatSync(file.fd).ino, size: before }

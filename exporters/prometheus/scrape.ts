@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers'
+import { traced } from '../../base/tracing.ts'
 import type { TelemetrySource } from '../../model/contracts.ts'
 import type { StageLedger } from '../../model/ledger.ts'
 import { type MetricsRegistry, registryText } from './registry-text.ts'
@@ -54,7 +55,7 @@ export class ScrapeQueue {
   #enqueue(format: Format): Promise<ScrapeText> {
     const job = this.#tail.then(() => {
       this.#waiting.delete(format)
-      return this.#render(format)
+      return traced('scrape', { 'scrape.format': format }, () => this.#render(format))
     })
     this.#waiting.set(format, job)
     this.#tail = job.then(
