@@ -83,7 +83,8 @@ export class Agent implements AsyncDisposable {
     const exporters: Exporter[] = [this.jsonLog, this.prometheus].filter((one) => one !== undefined)
     this.collector = new Collector({
       state: this.state,
-      clock: new RecordClock({ readOffset: () => bootToWallOffset().offsetNs }),
+      // Replayed records carry wall times: no offset is asked for, so a replay runs where the addon cannot be built.
+      clock: new RecordClock({ readOffset: this.kernel ? () => bootToWallOffset().offsetNs : () => 0n }),
       sources: [
         this.kernel
           ? { name: 'kernel', reader: this.kernel.datapath.ring }

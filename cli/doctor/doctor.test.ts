@@ -21,11 +21,13 @@ const missingOf = (findings: readonly { state: string; name: string; fix: string
 
 describe('checkKernel()', () => {
   test('finds nothing missing on a kernel that has all', () => {
-    expect(missingOf(checkKernel(FACTS, '6.12.9-amd64'))).toEqual([])
-    expect(checkKernel(FACTS, '6.12.9-amd64').find(({ name }) => name === 'attach')?.detail).toBe('tcx links')
-    expect(checkKernel(FACTS, '6.1.0-31-amd64').find(({ name }) => name === 'attach')?.detail).toMatch(
-      /^clsact filters/,
-    )
+    expect(missingOf(checkKernel(FACTS, { canProbe: true, release: '6.12.9-amd64' }))).toEqual([])
+    expect(
+      checkKernel(FACTS, { canProbe: true, release: '6.12.9-amd64' }).find(({ name }) => name === 'attach')?.detail,
+    ).toBe('tcx links')
+    expect(
+      checkKernel(FACTS, { canProbe: true, release: '6.1.0-31-amd64' }).find(({ name }) => name === 'attach')?.detail,
+    ).toMatch(/^clsact filters/)
   })
 
   const cases: [string, Partial<NativeFacts>, string, string[]][] = [
@@ -38,13 +40,25 @@ describe('checkKernel()', () => {
     ['no retransmit tracepoint: only a warning', { hasTracepoint: (name) => name === 'kfree_skb' }, '6.1.0', []],
   ]
   test.each(cases)('names %s, with a fix', (_, facts, release, names) => {
-    const findings = checkKernel({ ...FACTS, ...facts }, release)
+    const findings = checkKernel({ ...FACTS, ...facts }, { canProbe: true, release })
     expect(missingOf(findings)).toEqual(names)
     for (const { state, fix } of findings) expect(fix === '').toBe(state === 'ok')
   })
 
+  test('does not take a refusal for want of permission for a lack of the kernel', () => {
+    const refuses = { ...FACTS, supportsMapType: () => false, supportsProgramType: () => false }
+    const findings = checkKernel(refuses, { canProbe: false, release: '6.1.0' })
+    expect(missingOf(findings)).toEqual([])
+    expect(findings.map(({ name }) => name)).toContain('tp_btf/kfree_skb')
+  })
+
   test('looks at the rest when the addon cannot be loaded', () => {
-    expect(checkKernel(undefined, '6.1.0').map(({ name }) => name)).toEqual(['release', 'BTF', 'attach', 'BPF JIT'])
+    expect(checkKernel(undefined, { canProbe: true, release: '6.1.0' }).map(({ name }) => name)).toEqual([
+      'release',
+      'BTF',
+      'attach',
+      'BPF JIT',
+    ])
   })
 })
 

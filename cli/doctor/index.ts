@@ -16,9 +16,10 @@ export interface DoctorTargets {
 /** Looks at everything that an agent needs here. Changes nothing. */
 export async function examine(targets: DoctorTargets): Promise<Finding[]> {
   const { facts, finding } = await loadNative()
+  const capabilities = checkCapabilities()
   return [
-    ...checkKernel(facts),
-    ...checkCapabilities(),
+    ...checkKernel(facts, { canProbe: obstacles(capabilities).length === 0 }),
+    ...capabilities,
     checkMemlock(),
     checkNode(),
     finding,
@@ -34,7 +35,8 @@ export async function examine(targets: DoctorTargets): Promise<Finding[]> {
 async function loadNative(): Promise<{ facts: NativeFacts | undefined; finding: Finding }> {
   try {
     const facts = await import('../../native/index.ts')
-    facts.hasTracepoint('kfree_skb')
+    // Imports alone load nothing: the first call does.
+    facts.bootTimeNs()
     return { facts, finding: ok('Files', 'native addon') }
   } catch (error) {
     const fix = 'npm run build (needs gcc, make and libbpf-dev); at run time, apt-get install libbpf1'

@@ -26,10 +26,19 @@ export type NativeFacts = Pick<
   'hasKernelBtf' | 'hasTracepoint' | 'kernelEnum' | 'supportsMapType' | 'supportsProgramType' | 'ProgramType'
 >
 
+export interface KernelCheckOptions {
+  /** False without the capabilities to load: the kernel then refuses everything, and a refusal tells nothing. */
+  readonly canProbe: boolean
+  /** Default: of this kernel. */
+  readonly release?: string
+}
+
 /** What the kernel lacks. @param native undefined when the addon cannot be loaded: what needs it is left out */
-export function checkKernel(native: NativeFacts | undefined, kernel: string = release()): Finding[] {
+export function checkKernel(native: NativeFacts | undefined, options: KernelCheckOptions): Finding[] {
+  const kernel = options.release ?? release()
   const findings = [checkRelease(kernel), checkBtf(native), checkAttach(kernel), checkJit()]
-  if (native) findings.push(...checkPrograms(native))
+  if (native && options.canProbe) findings.push(...checkPrograms(native))
+  if (native?.hasKernelBtf()) findings.push(...checkTypes(native))
   return findings
 }
 
@@ -82,7 +91,7 @@ function checkPrograms(native: NativeFacts): Finding[] {
   findings.push(
     native.supportsMapType(MAP_TYPE_RINGBUF)
       ? ok(GROUP, 'ring buffer')
-      : missing(GROUP, 'ring buffer', 'map type refused', 'Boot Linux 5.8 or later; look at Permissions below too'),
+      : missing(GROUP, 'ring buffer', 'map type refused', 'Boot Linux 5.8 or later'),
   )
   // Tracing programs cannot be probed without a target; the tracepoints below are theirs.
   const types: readonly [string, number][] = [
@@ -97,11 +106,16 @@ function checkPrograms(native: NativeFacts): Finding[] {
             GROUP,
             name,
             'program type refused',
-            'Boot a kernel with CONFIG_BPF_SYSCALL, CONFIG_NET_CLS_ACT and CONFIG_BPF_EVENTS; look at Permissions below too',
+            'Boot a kernel with CONFIG_BPF_SYSCALL, CONFIG_NET_CLS_ACT and CONFIG_BPF_EVENTS',
           ),
     )
   }
-  if (!native.hasKernelBtf()) return findings
+  return findings
+}
+
+/** What BTF tells: readable by everybody. */
+function checkTypes(native: NativeFacts): Finding[] {
+  const findings: Finding[] = []
   for (const [name, { needed, for: purpose }] of Object.entries(TRACEPOINTS)) {
     if (native.hasTracepoint(name)) findings.push(ok(GROUP, `tp_btf/${name}`))
     else {
