@@ -149,7 +149,7 @@ static __always_inline void submit_drop(struct packet *p, struct flow_entry *ent
 
 /*
  * The kernel also frees by kfree_skb what did its work: the last segments of a connection, an echo reply whose copy went
- * to a raw socket, listener reports. With every closing connection told as a drop, nobody would find the real ones.
+ * to a raw socket, listener reports, keep-alive probes. With every closing connection told as a drop, nobody would find the real ones.
  */
 static __always_inline int was_consumed(const struct packet *p, __u32 reason)
 {
@@ -159,7 +159,9 @@ static __always_inline int was_consumed(const struct packet *p, __u32 reason)
 			return 1;
 		if (p->l4_info & TCP_SYN || !p->payload || p->payload < p->end)
 			return 0;
+		/* a keep-alive probe is a sequence number too old on purpose */
 		return IS_REASON(reason, SKB_DROP_REASON_NOT_SPECIFIED) ||
+		       IS_REASON(reason, SKB_DROP_REASON_TCP_OLD_SEQUENCE) ||
 		       IS_REASON(reason, SKB_DROP_REASON_TCP_OLD_DATA) ||
 		       IS_REASON(reason, SKB_DROP_REASON_TCP_RESET) || IS_REASON(reason, SKB_DROP_REASON_TCP_CLOSE);
 	}

@@ -73,6 +73,7 @@ enum skb_drop_reason {
 	SKB_DROP_REASON_TCP_RESET = 5,
 	SKB_DROP_REASON_TCP_CLOSE = 6,
 	SKB_DROP_REASON_QUEUE_PURGE = 7,
+	SKB_DROP_REASON_TCP_OLD_SEQUENCE = 8,
 };
 
 #pragma clang attribute pop
