@@ -12,6 +12,8 @@ struct sweep {
 	__u64 other_idle_ns;
 	__u64 closed_idle_ns;
 	struct ledger *l;
+	__u64 keep_unreported;
+	__u64 ring_full;         /* seen in this sweep: the rest need not try */
 	__u64 now;
 	__u64 entries;
 	__u64 open_packets;
@@ -52,6 +54,8 @@ static __always_inline int report(struct sweep *s, struct flow_key *key, struct 
 		dir ^= 1;
 	if (!entry->unreported[dir] && !entry->drops && !entry->retransmits)
 		return 0;
+	if (s->ring_full && s->keep_unreported)
+		return -1;
 	facts.dir = dir;
 	if (entry->state & (STATE_EGRESS | STATE_INGRESS))
 		facts.point = dir == entry->pod_dir ? POINT_TO_STACK : POINT_TO_ENDPOINT;
@@ -60,20 +64,25 @@ static __always_inline int report(struct sweep *s, struct flow_key *key, struct 
 	facts.l4_info = last_l4_info(key, entry, dir);
 	facts.trace_reason = dir == entry->opener ? TRACE_REASON_ESTABLISHED : TRACE_REASON_REPLY;
 	entry->last_report_ns[dir] = s->now;
-	if (submit_flow_record(key, entry, &facts, s->l))
+	if (submit_flow_record(key, entry, &facts, s->l)) {
+		s->ring_full = entry->consumers != 0;
 		return -1;
+	}
 	s->reported++;
 	return 0;
 }
 
-/* @return 0 when a packet revived the flow before it could be removed */
+/* @return 0 when the flow stays: a packet revived it, or it has something to tell and the ring no room */
 static __always_inline int remove_flow(struct sweep *s, struct bpf_map *map, struct flow_key *key,
 				       struct flow_entry *entry)
 {
 	if (entry->phase != PHASE_DEAD) {
 		if (__sync_val_compare_and_swap(&entry->phase, PHASE_DYING, PHASE_DEAD) != PHASE_DYING)
 			return 0;
-		report(s, key, entry, CAUSE_CLOSE);
+		if (report(s, key, entry, CAUSE_CLOSE) && s->keep_unreported && entry->consumers) {
+			entry->phase = PHASE_DYING;
+			return 0;
+		}
 		/* ring full, nobody wants it, or more than a record can carry: it leaves as a loss, counted */
 		for (int dir = 0; dir < 2; dir++) {
 			__u64 rest = __sync_lock_test_and_set(&entry->unreported[dir], 0);
@@ -120,6 +129,7 @@ int flow_sweep(struct sweep_args *args)
 	s.tcp_idle_ns = args->tcp_idle_ns;
 	s.other_idle_ns = args->other_idle_ns;
 	s.closed_idle_ns = args->closed_idle_ns;
+	s.keep_unreported = args->keep_unreported;
 	s.l = ledger_of_cpu();
 	s.now = bpf_ktime_get_ns(); /* the coarse clock, of the same base, is not offered to syscall programs */
 	if (!s.l)

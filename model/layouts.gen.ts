@@ -157,7 +157,7 @@ export const SWEEP_ARGS = {
   tcpIdleNs: 0,
   otherIdleNs: 8,
   closedIdleNs: 16,
-  reserved: 24,
+  keepUnreported: 24,
   entries: 32,
   openPackets: 40,
   openBytes: 48,

@@ -99,6 +99,8 @@ export class Sweeper implements AsyncDisposable {
     this.#args[SWEEP_ARGS.tcpIdleNs / 8] = idleNs(tcpIdleMs, pressure)
     this.#args[SWEEP_ARGS.otherIdleNs / 8] = idleNs(otherIdleMs, pressure)
     this.#args[SWEEP_ARGS.closedIdleNs / 8] = idleNs(closedIdleMs, pressure)
+    // Better late than lost, as long as new flows find room.
+    this.#args[SWEEP_ARGS.keepUnreported / 8] = pressure > SHORTEST ? 1n : 0n
     this.#sweeps++
     let answer: number
     try {

@@ -118,6 +118,28 @@ describeKernel('limits of bpf/', () => {
     expect(ledgerGaps(l, k.sweep())).toEqual(NO_GAPS)
   })
 
+  it('keeps a flow that the full ring had no room for until there is, when asked to', () => {
+    using k = new KernelPrograms({ programs, maxEntries: { events: 4096 } })
+    for (let i = 0; i < 40; i++) {
+      k.run('pod_egress', datagram(10_000 + i))
+      k.run('pod_egress', datagram(10_000 + i))
+    }
+    const times = { otherIdleNs: 0n, keepUnreported: true }
+    k.sweep(times)
+    const before = k.ledger()
+    expect(k.sweep(times)).toMatchObject({ entries: 40, removed: 0, openPackets: 50 })
+    // One attempt was enough to see that the ring is full.
+    expect(k.ledger().EVENTS_RING_FULL - before.EVENTS_RING_FULL).toBe(1)
+    let told = k.records().reduce((n, r) => n + r.packets, 0)
+    expect(k.sweep(times)).toMatchObject({ entries: 10, removed: 30 })
+    told += k.records().reduce((n, r) => n + r.packets, 0)
+    expect(k.sweep(times)).toMatchObject({ entries: 0, removed: 10, openPackets: 0 })
+    told += k.records().reduce((n, r) => n + r.packets, 0)
+    const l = k.ledger()
+    expect([told, l.PACKETS_UNREPORTED]).toEqual([80, 0])
+    expect(ledgerGaps(l, k.sweep())).toEqual(NO_GAPS)
+  })
+
   it('makes no record that no consumer wants, and counts it', () => {
     using k = new KernelPrograms({ programs, constants: { default_consumers: 0 } })
     for (let i = 0; i < 5; i++) k.run('pod_egress', datagram(10_000 + i))
