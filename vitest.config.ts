@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config'
 
-const exclude = ['**/node_modules/**', '**/dist/**', '**/build/**']
+const exclude = ['**/node_modules/**', '**/dist/**', '**/dist.*/**', '**/build/**']
 
 /**
  * One project per tier (CONTRIBUTING.md, "Tiers"). Kernel and e2e tests own interfaces, pins and ports of

@@ -111,12 +111,13 @@ export class KernelPart implements KernelSide, TelemetrySource, AsyncDisposable 
     return [this.stage().toJSON()]
   }
 
-  /** Records: wanted by the programs, submitted to the ring. */
+  /** Records: wanted by the programs, taken from the ring or waiting in it. */
   stage(): StageLedger {
     const counts = this.datapath.counters.ledger(this.#counts)
     const stage = new StageLedger('kernel')
     stage.accepted = counts[LedgerCounter.EVENTS_WANTED]!
-    stage.delivered = counts[LedgerCounter.EVENTS_SUBMITTED]!
+    stage.waiting = this.datapath.unreadRecords()
+    stage.delivered = counts[LedgerCounter.EVENTS_SUBMITTED]! - stage.waiting
     stage.filtered = counts[LedgerCounter.EVENTS_FILTERED]!
     stage.lose('ring_full', counts[LedgerCounter.EVENTS_RING_FULL]!)
     stage.lose('l7_rate', counts[LedgerCounter.EVENTS_L7_LIMITED]!)

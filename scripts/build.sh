@@ -23,7 +23,12 @@ fi
 sources=(base model native collector filters exporters api enforcement agent cli lab tsconfig.json tsconfig.build.json)
 if stale dist/.built "${sources[@]}"; then
   say "TypeScript"
-  rm -rf dist
-  npx --no-install tsc -p tsconfig.build.json
-  touch dist/.built
+  # Beside the old one and swapped at the end: an agent or demo may be running from it.
+  rm -rf dist.new
+  npx --no-install tsc -p tsconfig.build.json --outDir dist.new
+  touch dist.new/.built
+  rm -rf dist.old
+  if [ -e dist ]; then mv dist dist.old; fi
+  mv dist.new dist
+  rm -rf dist.old
 fi
