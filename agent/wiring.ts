@@ -324,14 +324,15 @@ function metadataStatus(source: MetadataSource, pods: number): PartStatus {
 
 function exporterStatus(name: string, exporter: Exporter | undefined, target: string): PartStatus {
   if (!exporter) return { name: `exporter/${name}`, state: 'off', message: 'switched off', details: {} }
-  const { delivered, waiting, lost } = exporter.ledger
+  const { delivered, waiting, lost, lostByReason } = exporter.ledger
+  const problems: string[] = []
+  if (exporter.trouble !== undefined) problems.push(`cannot write (${exporter.trouble}): ${waiting} flows wait`)
+  if (lost > 0)
+    problems.push(`${lost} flows lost: ${[...lostByReason].map(([reason, n]) => `${reason} ${n}`).join(', ')}`)
   return {
     name: `exporter/${name}`,
-    state: lost > 0 ? 'degraded' : 'ok',
-    message:
-      lost > 0
-        ? `${lost} flows lost: ${[...exporter.ledger.lostByReason].map(([reason, n]) => `${reason} ${n}`).join(', ')}`
-        : '',
+    state: problems.length > 0 ? 'degraded' : 'ok',
+    message: problems.join('; '),
     details: { target, delivered, waiting, lost },
   }
 }

@@ -110,6 +110,10 @@ export class JsonLogExporter implements Exporter, TelemetrySource {
     return Math.max(this.#confirmed, this.#end - this.#options.maxHeldFlows)
   }
 
+  get trouble(): string | undefined {
+    return this.#telemetry.failure
+  }
+
   async flush(deadlineMs: number): Promise<void> {
     const target = this.#end
     if (this.#confirmed >= target && this.#lost.isEmpty) return
