@@ -1,7 +1,17 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { EndpointKind } from '../../model/layouts.gen.ts'
-import { BpfLink, listLinks, Netns } from '../../native/index.ts'
+import {
+  attachClsact,
+  BpfLink,
+  type BpfProgram,
+  type Direction,
+  detachClsact,
+  ensureClsact,
+  listLinks,
+  Netns,
+  supportsTcx,
+} from '../../native/index.ts'
 import type { KernelPrograms } from './kernel-programs.ts'
 
 export interface TestPod {
@@ -41,6 +51,8 @@ export class TestNet implements Disposable {
   readonly pods: TestPod[] = []
   readonly #names: string[] = []
   readonly #children = new Set<ChildProcess>()
+  /** Handle of the latest clsact filter. */
+  #filters = 0
 
   /** @param name of the test: letters and digits, at most 8 @param pods at most 200 */
   constructor(name: string, pods = 2) {
@@ -116,11 +128,24 @@ export class TestNet implements Disposable {
     for (const pod of this.pods) {
       k.watch(pod.ifindex, pod.slot, EndpointKind.POD)
       k.watchNetns(pod.netns.cookie(), pod.ifindex)
-      this.node.run(() => {
-        k.keep(BpfLink.attachTcx(k.program('pod_egress'), pod.ifindex, 'ingress'))
-        k.keep(BpfLink.attachTcx(k.program('pod_ingress'), pod.ifindex, 'egress'))
-      })
+      k.keep(this.attach(k.program('pod_egress'), pod, 'ingress'))
+      k.keep(this.attach(k.program('pod_ingress'), pod, 'egress'))
     }
+  }
+
+  /**
+   * Attaches a program to a pod's host device, in front of those that are there: by tcx, or as a clsact filter where the
+   * kernel has no tcx (before 6.6).
+   */
+  attach(program: BpfProgram, pod: TestPod, direction: Direction): Disposable {
+    return this.node.run(() => {
+      if (supportsTcx(program)) return BpfLink.attachTcx(program, pod.ifindex, direction)
+      // Of filters of one priority the newest runs first.
+      const slot = { handle: ++this.#filters, priority: 1 }
+      ensureClsact(pod.ifindex)
+      attachClsact(program, pod.ifindex, direction, slot)
+      return { [Symbol.dispose]: () => void this.node.run(() => detachClsact(pod.ifindex, direction, slot)) }
+    })
   }
 
   ifindex(device: string): number {

@@ -1,5 +1,4 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { BpfLink } from '../../native/index.ts'
 import type { TestNet, TestPod } from '../helpers/netns-pair.ts'
 import { ethernet, extension, ipv4, ipv6, packet, TcpFlag, tcp, udp } from '../helpers/packets.ts'
 import { TestingPrograms } from '../helpers/testing-programs.ts'
@@ -268,8 +267,7 @@ except OSError: pass
     packets: 3,
     provoke: (net, a) => {
       using testing = new TestingPrograms()
-      using link = net.node.run(() => BpfLink.attachTcx(testing.program('drop_port_9'), a.ifindex, 'ingress'))
-      link.info()
+      using _ = net.attach(testing.program('drop_port_9'), a, 'ingress')
       send(net, a, B, 9, 3)
     },
   },
@@ -282,8 +280,7 @@ except OSError: pass
     packets: 3,
     provoke: (net, a, b) => {
       using testing = new TestingPrograms()
-      using link = net.node.run(() => BpfLink.attachTcx(testing.program('drop_port_9'), b.ifindex, 'egress'))
-      link.info()
+      using _ = net.attach(testing.program('drop_port_9'), b, 'egress')
       send(net, a, B, 9, 3)
     },
   },

@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, it } from 'vitest'
-import { BpfLink } from '../../native/index.ts'
 import { KernelPrograms } from '../helpers/kernel-programs.ts'
 import type { KernelRecord } from '../helpers/kernel-records.ts'
 import { TestNet, type TestPod } from '../helpers/netns-pair.ts'
@@ -100,8 +99,7 @@ describeKernel('what bpf/tcp.bpf.c knows of local sockets', () => {
     k.records()
     {
       using testing = new TestingPrograms()
-      using link = net.node.run(() => BpfLink.attachTcx(testing.program('drop_port_9'), b.ifindex, 'egress'))
-      link.info()
+      using _ = net.attach(testing.program('drop_port_9'), b, 'egress')
       client.stdin?.write('go\n')
       await sleep(700) // 200 ms, then 400 ms: two or three attempts
     }
@@ -123,8 +121,7 @@ describeKernel('what bpf/tcp.bpf.c knows of local sockets', () => {
     using world = pods('syn')
     const { net, k, a, b } = world
     using testing = new TestingPrograms()
-    using link = net.node.run(() => BpfLink.attachTcx(testing.program('drop_port_9'), b.ifindex, 'egress'))
-    link.info()
+    using _ = net.attach(testing.program('drop_port_9'), b, 'egress')
     net.tryExec(a, 'timeout', ['2', '/usr/bin/python3', '-c', `import socket; socket.socket().connect(('${b.ip}', 9))`])
     const l = k.ledger()
     expect(l.PACKETS_RETRANSMITTED).toBeGreaterThanOrEqual(1)

@@ -57,22 +57,33 @@ build_image "${series[@]}"
 # Under emulation a machine has no cores of its own; the watchdogs of the kernel do not know that.
 arguments="console=ttyS0 quiet panic=-1 mitigations=off nowatchdog rcupdate.rcu_cpu_stall_suppress=1 tsc=unstable"
 
+# Whatever ends this script ends the emulator.
+emulator=
+trap '[ -z "$emulator" ] || kill "$emulator" 2> /dev/null' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
 # Boots the kernel of a series. Its console is this script's output; results come by the second serial port.
 boot() {
   local one=$1 dir=$cache/$1 status=0
-  rm -f "$dir/results"
-  local qemu=(qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 2048 -nographic -no-reboot -nodefaults
+  : > "$dir/results"
+  : > "$dir/console.log"
+  local qemu=(qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 2048 -display none -no-reboot -nodefaults
     -kernel "$dir/vmlinuz" -initrd "$dir/initrd.gz"
     -append "$arguments sluice.shell=$shell sluice.minutes=$minutes"
-    -drive "file=$cache/image.ext4,if=virtio,format=raw,snapshot=on"
-    -serial mon:stdio -serial "file:$dir/results")
+    -drive "file=$cache/image.ext4,if=virtio,format=raw,snapshot=on")
   if [ $shell = 1 ]; then
-    "${qemu[@]}"
+    "${qemu[@]}" -serial mon:stdio
     return
   fi
-  # The guest ends by itself first: two minutes are for boot and shutdown.
-  timeout --foreground --kill-after=10 "$(((minutes + 2) * 60))" "${qemu[@]}" < /dev/null 2>&1 |
-    tr -d '\r' | tee "$dir/console.log" || status=$?
+  # The guest ends by itself first: three minutes are for boot and shutdown.
+  timeout --kill-after=10 "$(((minutes + 3) * 60))" \
+    "${qemu[@]}" -serial "file:$dir/console.log" -serial "file:$dir/results" < /dev/null &
+  emulator=$!
+  tail -n +1 -f --pid="$emulator" "$dir/console.log" | sed -u 's/\r//g' &
+  wait "$emulator" || status=$?
+  emulator=
+  wait
   [ $status = 0 ] || say "the emulator for $one ended with status $status"
 }
 

@@ -3,7 +3,7 @@
 
 # Packages whose programs or libraries the tests use; apt names what these need.
 guest_packages=(
-  base-files bash coreutils util-linux mount procps grep sed kmod iproute2 iputils-ping nftables bpftool
+  base-files bash coreutils libc-bin hostname util-linux mount procps grep sed kmod iproute2 iputils-ping nftables bpftool
   python3 libbpf1 libelf1 zlib1g libstdc++6 libcap2-bin
 )
 # npm packages that no kernel test loads: compilers and the like, 250 MB.
@@ -27,7 +27,7 @@ build_image() {
   cp "$cache/tests" "$root/sluice.tests"
   size=$(($(du -sm "$root" | cut -f1) * 5 / 4 + 256))
   rm -f "$cache/image.ext4"
-  mke2fs -q -t ext4 -O ^has_journal -m 0 -E root_owner=0:0 -d "$root" "$cache/image.ext4" "${size}M"
+  mke2fs -q -t ext4 -O ^has_journal -m 0 -E root_owner=0:0 -d "$root" "$cache/image.ext4" "${size}M" > /dev/null
   rm -rf "$root"
 }
 
