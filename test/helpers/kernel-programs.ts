@@ -61,7 +61,7 @@ export class KernelPrograms implements Disposable {
   readonly #object: BpfObject
   readonly #maps = new Map<string, BpfMap>()
   readonly #programs = new Map<string, BpfProgram>()
-  readonly #links: BpfLink[] = []
+  readonly #links: Disposable[] = []
 
   constructor(options: ProgramsOptions = {}) {
     this.#object = BpfObject.open(options.object ?? BPF_OBJECT)
@@ -100,9 +100,8 @@ export class KernelPrograms implements Disposable {
   }
 
   /** Keeps a link until dispose. */
-  keep(link: BpfLink): BpfLink {
+  keep(link: Disposable): void {
     this.#links.push(link)
-    return link
   }
 
   /** Attaches the programs for drops and TCP sockets. */
@@ -262,6 +261,15 @@ export function ledgerGaps(l: KernelLedger, open: { openPackets: number; openByt
     flowBytes: l.BYTES_FLOW - l.BYTES_REPORTED - l.BYTES_UNREPORTED - open.openBytes,
     events: l.EVENTS_WANTED - l.EVENTS_SUBMITTED - l.EVENTS_RING_FULL - l.EVENTS_FILTERED - l.EVENTS_L7_LIMITED,
   }
+}
+
+/**
+ * The ledger's differences now, nothing being on the wire. The sweep comes first: it may make records, which the ledger
+ * then has.
+ */
+export function gapsNow(k: KernelPrograms): Record<string, number> {
+  const open = k.sweep()
+  return ledgerGaps(k.ledger(), open)
 }
 
 export const NO_GAPS = { packets: 0, flowPackets: 0, flowBytes: 0, events: 0 }

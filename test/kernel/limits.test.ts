@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { EventCause, EventType, L7Kind } from '../../model/layouts.gen.ts'
-import { KernelPrograms, ledgerGaps, NO_GAPS } from '../helpers/kernel-programs.ts'
+import { gapsNow, KernelPrograms, ledgerGaps, NO_GAPS } from '../helpers/kernel-programs.ts'
 import { ethernet, ipv4, packet, TcpFlag, tcp, udp } from '../helpers/packets.ts'
 import { describeKernel } from '../helpers/privileged.ts'
 
@@ -52,7 +52,7 @@ describeKernel('limits of bpf/', () => {
     // What the sweep took out while the ring was full is counted; the rest was told.
     const l = k.ledger()
     expect(told.reduce((n, r) => n + r.packets, 0)).toBe(flows - l.PACKETS_UNREPORTED)
-    expect(ledgerGaps(l, k.sweep())).toEqual(NO_GAPS)
+    expect(gapsNow(k)).toEqual(NO_GAPS)
     expect(l.EVENTS_SUBMITTED).toBe(told.length)
   })
 
@@ -62,7 +62,7 @@ describeKernel('limits of bpf/', () => {
     expect(k.records()).toHaveLength(30)
     k.run('pod_egress', datagram(20_000, 10))
     expect(k.records().map((r) => [r.packets, r.bytes])).toEqual([[21, 21 * 52]])
-    expect(ledgerGaps(k.ledger(), k.sweep())).toEqual(NO_GAPS)
+    expect(gapsNow(k)).toEqual(NO_GAPS)
   })
 
   it('counts packets that find the flow table full', () => {
@@ -72,7 +72,7 @@ describeKernel('limits of bpf/', () => {
     const l = k.ledger()
     expect([l.FLOWS_CREATED, l.PACKETS_FLOW, l.PACKETS_TABLE_FULL]).toEqual([64, 128, 72])
     expect([l.BYTES_SEEN, l.BYTES_FLOW + l.BYTES_TABLE_FULL]).toEqual([200 * 48, 200 * 48])
-    expect(ledgerGaps(l, k.sweep())).toEqual(NO_GAPS)
+    expect(gapsNow(k)).toEqual(NO_GAPS)
     // Room again after the sweep.
     sweepAll(k)
     k.run('pod_egress', datagram(30_000, 6))
@@ -93,7 +93,7 @@ describeKernel('limits of bpf/', () => {
     expect(k.sweep({ closedIdleNs: 0n })).toMatchObject({ entries: 0, removed: 1 })
     const l = k.ledger()
     expect([l.FLOWS_CREATED, l.FLOWS_REMOVED]).toEqual([2, 2])
-    expect(ledgerGaps(l, k.sweep())).toEqual(NO_GAPS)
+    expect(gapsNow(k)).toEqual(NO_GAPS)
   })
 
   it('keeps a marked flow that a packet revives', () => {
@@ -115,7 +115,7 @@ describeKernel('limits of bpf/', () => {
     expect(sweepAll(k)).toMatchObject({ entries: 0, removed: 40, reported: 0 })
     const l = k.ledger()
     expect([l.PACKETS_REPORTED, l.PACKETS_UNREPORTED]).toEqual([30, 50])
-    expect(ledgerGaps(l, k.sweep())).toEqual(NO_GAPS)
+    expect(gapsNow(k)).toEqual(NO_GAPS)
   })
 
   it('keeps a flow that the full ring had no room for until there is, when asked to', () => {
@@ -137,7 +137,7 @@ describeKernel('limits of bpf/', () => {
     told += k.records().reduce((n, r) => n + r.packets, 0)
     const l = k.ledger()
     expect([told, l.PACKETS_UNREPORTED]).toEqual([80, 0])
-    expect(ledgerGaps(l, k.sweep())).toEqual(NO_GAPS)
+    expect(gapsNow(k)).toEqual(NO_GAPS)
   })
 
   it('makes no record that no consumer wants, and counts it', () => {
@@ -146,7 +146,7 @@ describeKernel('limits of bpf/', () => {
     expect(k.records()).toEqual([])
     const l = k.ledger()
     expect([l.EVENTS_WANTED, l.EVENTS_FILTERED, l.PACKETS_FLOW]).toEqual([5, 5, 5])
-    expect(ledgerGaps(l, k.sweep())).toEqual(NO_GAPS)
+    expect(gapsNow(k)).toEqual(NO_GAPS)
   })
 
   it('captures DNS over UDP and TCP, both directions', () => {
@@ -167,7 +167,7 @@ describeKernel('limits of bpf/', () => {
       [17, 40000, 128 + dnsQuery.length, 0, dnsQuery.toString('hex')],
       [6, 53, 128 + tcpQuery.length, 0, tcpQuery.toString('hex')],
     ])
-    expect(ledgerGaps(k.ledger(), k.sweep())).toEqual(NO_GAPS)
+    expect(gapsNow(k)).toEqual(NO_GAPS)
   })
 
   it('leaves the padding of a short frame out of an L7 payload', () => {
@@ -213,7 +213,7 @@ describeKernel('limits of bpf/', () => {
     expect(heads.at(-2)?.payload.toString()).toBe(`GET /${'long'.repeat(50)}`.slice(0, 64))
     const l = k.ledger()
     expect(l.L7_TRUNCATED).toBe(1)
-    expect(ledgerGaps(l, k.sweep())).toEqual(NO_GAPS)
+    expect(gapsNow(k)).toEqual(NO_GAPS)
   })
 
   it('counts L7 payloads above the rate and above the ring', () => {
@@ -225,6 +225,6 @@ describeKernel('limits of bpf/', () => {
     expect(l.EVENTS_L7_LIMITED).toBeGreaterThan(20)
     expect(l.EVENTS_L7_LIMITED).toBeLessThanOrEqual(50)
     expect(k.records().filter((r) => r.type === EventType.DNS)).toHaveLength(60 - l.EVENTS_L7_LIMITED)
-    expect(ledgerGaps(l, k.sweep())).toEqual(NO_GAPS)
+    expect(gapsNow(k)).toEqual(NO_GAPS)
   })
 })

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { CLASSES, KernelPrograms, type LedgerName, ledgerGaps, NO_GAPS } from '../helpers/kernel-programs.ts'
+import { CLASSES, gapsNow, KernelPrograms, type LedgerName, NO_GAPS } from '../helpers/kernel-programs.ts'
 import {
   Extension,
   ethernet,
@@ -68,7 +68,7 @@ describeKernel('bpf/lib/parse.h', () => {
     using k = new KernelPrograms({ programs })
     for (const [name, bytes] of Object.entries(good))
       expect([name, classify(k, bytes)]).toEqual([name, ['PACKETS_FLOW']])
-    expect(ledgerGaps(k.ledger(), k.sweep())).toEqual(NO_GAPS)
+    expect(gapsNow(k)).toEqual(NO_GAPS)
   })
 
   it('counts a packet that is no IP or malformed under its class', () => {
@@ -102,7 +102,7 @@ describeKernel('bpf/lib/parse.h', () => {
     ]
     using k = new KernelPrograms({ programs })
     for (const [name, bytes, wanted] of cases) expect([name, classify(k, bytes)]).toEqual([name, [wanted]])
-    expect(ledgerGaps(k.ledger(), k.sweep())).toEqual(NO_GAPS)
+    expect(gapsNow(k)).toEqual(NO_GAPS)
   })
 
   it('counts every prefix of every packet in exactly one class', () => {
@@ -119,7 +119,7 @@ describeKernel('bpf/lib/parse.h', () => {
         const cut = length < 18 || (bytes === deep && length < 22) ? 'PACKETS_MALFORMED_L2' : 'PACKETS_MALFORMED_L3'
         if (length < bytes.length) expect([name, length, classes[0]]).toEqual([name, length, cut])
       }
-      expect(ledgerGaps(k.ledger(), k.sweep())).toEqual(NO_GAPS)
+      expect(gapsNow(k)).toEqual(NO_GAPS)
     }
   })
 
@@ -151,7 +151,7 @@ describeKernel('bpf/lib/parse.h', () => {
         ])
       }
     }
-    expect(ledgerGaps(k.ledger(), k.sweep())).toEqual(NO_GAPS)
+    expect(gapsNow(k)).toEqual(NO_GAPS)
   })
 
   it('finds the transport header behind each IPv6 extension header and behind a chain', () => {
@@ -208,7 +208,7 @@ describeKernel('bpf/lib/parse.h', () => {
       if (wanted) expect([n, got]).toEqual([n, [wanted]])
       expect([n, got[0]]).toEqual([n, expect.stringMatching(/MALFORMED_(EXT|L4)/)])
     }
-    expect(ledgerGaps(k.ledger(), k.sweep())).toEqual(NO_GAPS)
+    expect(gapsNow(k)).toEqual(NO_GAPS)
   })
 
   it('reads the outermost VLAN id and what is behind two tags', () => {
@@ -250,7 +250,7 @@ describeKernel('bpf/lib/parse.h', () => {
     ])
     const l = k.ledger()
     expect([l.PACKETS_FRAGMENT, l.PACKETS_FRAGMENT_UNKNOWN, l.PACKETS_FLOW]).toEqual([4, 1, 4])
-    expect(ledgerGaps(l, k.sweep())).toEqual(NO_GAPS)
+    expect(gapsNow(k)).toEqual(NO_GAPS)
   })
 
   it('adds fragments to the flow of their first one, IPv6 and echo requests', () => {
@@ -304,7 +304,7 @@ describeKernel('bpf/lib/parse.h', () => {
     using k = new KernelPrograms({ programs: [...names, 'flow_sweep'] })
     for (const program of names)
       for (const bytes of Object.values(good)) expect(classify(k, bytes, program)).toHaveLength(1)
-    expect(ledgerGaps(k.ledger(), k.sweep())).toEqual(NO_GAPS)
+    expect(gapsNow(k)).toEqual(NO_GAPS)
   })
 
   it('reads packets without a link header at the programs for such devices', () => {

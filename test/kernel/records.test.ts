@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { EventCause, EventType, FlowState, ObservationPoint, TraceReason, Verdict } from '../../model/layouts.gen.ts'
-import { KernelPrograms, ledgerGaps, NO_GAPS } from '../helpers/kernel-programs.ts'
+import { gapsNow, KernelPrograms, ledgerGaps, NO_GAPS } from '../helpers/kernel-programs.ts'
 import type { KernelRecord } from '../helpers/kernel-records.ts'
 import {
   ethernet,
@@ -281,7 +281,7 @@ describeKernel('records of bpf/tc.bpf.c', () => {
     await new Promise((resolve) => setTimeout(resolve, 70))
     expect(k.sweep()).toMatchObject({ reported: 1, openPackets: 0, entries: 1 })
     expect(k.records().map(brief)).toEqual(['INTERVAL 40000>9000 0 3/0'])
-    expect(ledgerGaps(k.ledger(), k.sweep())).toEqual(NO_GAPS)
+    expect(gapsNow(k)).toEqual(NO_GAPS)
   })
 
   it('keep a five-tuple that travels both ways in the same order apart by where it goes', () => {
