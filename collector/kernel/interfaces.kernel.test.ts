@@ -75,6 +75,14 @@ class Watched {
     this.node.exec(pod, 'ping', ['-q', '-c', String(count), '-i', '0.02', this.node.gateway(pod)])
   }
 
+  /** Whether every device has its programs; by tcx that takes two pinned links each, by clsact none. */
+  expectAttached(devices: number): void {
+    const { attachments } = this.datapath
+    const standing = this.interfaces.list().filter(({ ifindex }) => attachments.standing(ifindex))
+    expect(standing).toHaveLength(devices)
+    expect(this.linkPins()).toHaveLength(attachments.mode === 'tcx' ? 2 * devices : 0)
+  }
+
   linkPins(): string[] {
     return readdirSync(join(this.pinPath, 'default/links')).filter((name) => name.startsWith('tcx_'))
   }
@@ -205,7 +213,7 @@ describeKernel('Interfaces', () => {
       await eventually('all are attached', () => w.interfaces.attaching === 0)
       await eventually('all are known', () => w.interfaces.list().every((one) => one.ips.length === 1))
       expect(new Set(w.interfaces.list().map((one) => one.slot)).size).toBe(25)
-      expect(w.linkPins()).toHaveLength(50)
+      w.expectAttached(25)
       w.node.removePods(pods)
       await eventually('all are gone', () => w.names().length === 0)
     }
@@ -216,9 +224,10 @@ describeKernel('Interfaces', () => {
     expect(readdirSync('/proc/self/fd').length).toBe(before)
   })
 
-  it('pods that go while they wait for their programs leave nothing', async () => {
+  it('pods that go while they wait for their programs leave nothing', async ({ skip }) => {
     const w = new Watched('hasty')
     await w.start()
+    if (w.datapath.attachments.mode === 'clsact') skip('this kernel has no tcx: nobody waits')
     for (let round = 0; round < 3; round++) {
       w.node.addPods(range(1, 10))
       await eventually('some are waiting', () => w.interfaces.attaching > 3)
@@ -257,7 +266,7 @@ describeKernel('Interfaces', () => {
     expect(w.datapath.counters.endpoint(w.slotOf('pod1')).egressPackets).toBeGreaterThanOrEqual(5)
     expect(w.interfaces.list().find((one) => one.name === 'pod2')!.ifindex).toBe(ifindex)
     expect(w.datapath.counters.endpoint(w.slotOf('pod2')).egressPackets).toBe(0)
-    expect(w.linkPins()).toHaveLength(4)
+    w.expectAttached(2)
   })
 
   it('a node’s sums never go back when a slot is handed on', async () => {

@@ -1,9 +1,9 @@
 /**
- * Waits until a condition holds, asking every 10 ms.
+ * Waits until a condition holds, asking every 10 ms. The default is long, as emulated machines are slow.
  *
  * @throws Error naming what was waited for, after `timeoutMs`
  */
-export async function eventually(what: string, holds: () => unknown, timeoutMs = 5000): Promise<void> {
+export async function eventually(what: string, holds: () => unknown, timeoutMs = 15_000): Promise<void> {
   const deadline = performance.now() + timeoutMs
   for (;;) {
     const answer = holds()
