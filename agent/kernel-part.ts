@@ -157,9 +157,16 @@ export class KernelPart implements KernelSide, TelemetrySource, AsyncDisposable 
     const problems: string[] = []
     if (attachFailures > 0) problems.push(`${attachFailures} devices could not be attached`)
     if (unwatched > 0) problems.push(`${unwatched} devices found the tables full (kernel.maxEndpoints)`)
-    if (uninspected > 0) problems.push(`the namespaces of ${uninspected} pods could not be entered (CAP_SYS_ADMIN)`)
+    if (uninspected > 0) {
+      problems.push(
+        `the namespaces of ${uninspected} pods could not be entered (CAP_SYS_ADMIN): what is dropped inside them is not told`,
+      )
+    }
     if (this.datapath.sweeper.failures > 0) problems.push('the sweep of the flow table fails')
     if (this.reasons.failure !== undefined) problems.push(`drop reasons have no names: ${this.reasons.failure}`)
+    if (this.datapath.symbols.base === 0n) {
+      problems.push('drops are told without their place: the kernel hides its addresses (CAP_SYSLOG)')
+    }
     const { entries, pressure } = this.datapath.sweeper.last
     return {
       name: 'kernel',

@@ -8,6 +8,7 @@ import { EndpointMaps } from './endpoint-maps.ts'
 import type { InterfaceCounts, InterfaceEvent, InterfacesOptions, WatchedInterface } from './interface-types.ts'
 import type { KernelDatapath } from './loader.ts'
 import { addressesOf, findNetns, inspectPod, macText, NETNS_DIRECTORIES } from './pod-namespace.ts'
+import { routedAddresses } from './routed-addresses.ts'
 import { SlotTable } from './slots.ts'
 
 /** After a device left, others may have become what they were not: a veth's peer moved to another namespace. */
@@ -21,6 +22,8 @@ interface Entry {
   shown: WatchedInterface
   link: LinkInfo
   inspections: number
+  /** Counted as one whose namespace could not be found or entered. */
+  uninspected: boolean
   timer: NodeJS.Timeout | undefined
 }
 
@@ -200,7 +203,7 @@ export class Interfaces implements Disposable {
       netnsCookie: 0n,
       podInterface: '',
     }
-    const entry: Entry = { shown, link, inspections: 0, timer: undefined }
+    const entry: Entry = { shown, link, inspections: 0, uninspected: false, timer: undefined }
     this.#entries.set(ifindex, entry)
     fresh.push(entry)
     const attaching = this.#attach(entry).finally(() => this.#attaching.delete(attaching))
@@ -265,10 +268,9 @@ export class Interfaces implements Disposable {
         }
       } catch (error) {
         this.#warn('inspect', error, { interface: entry.link.name }, 'cannot look into the namespace of a pod')
-        // Without CAP_SYS_ADMIN trying again is of no use.
-        if (errnoOf(error) === 'EPERM') entry.inspections = INSPECT_AGAIN_MS.length
+        if (errnoOf(error) === 'EPERM') this.#refused(entry)
       }
-      if (entry.shown.ips.length === 0) this.#inspectLater(entry)
+      if (entry.shown.ips.length === 0 || entry.uninspected) this.#inspectLater(entry)
     }
     for (const netns of namespaces.values()) netns[Symbol.dispose]()
   }
@@ -276,7 +278,7 @@ export class Interfaces implements Disposable {
   #inspectLater(entry: Entry): void {
     const delay = INSPECT_AGAIN_MS[entry.inspections++]
     if (delay === undefined) {
-      if (entry.shown.netnsCookie === 0n) this.counts.uninspected++
+      if (entry.shown.netnsCookie === 0n) this.#uninspected(entry)
       return
     }
     entry.timer = setTimeout(() => {
@@ -284,6 +286,20 @@ export class Interfaces implements Disposable {
       this.#inspect([entry])
       if (entry.shown !== before) this.#listeners.emit({ kind: 'changed', interface: entry.shown })
     }, delay).unref()
+  }
+
+  /** Without CAP_SYS_ADMIN: the node's routes still tell the pod's addresses, and so its name; they come one by one. */
+  #refused(entry: Entry): void {
+    this.#uninspected(entry)
+    if (this.#datapath.node.netns !== undefined) return
+    const ips = routedAddresses(entry.link.name)
+    if (ips.join() !== entry.shown.ips.join()) entry.shown = { ...entry.shown, ips }
+  }
+
+  #uninspected(entry: Entry): void {
+    if (entry.uninspected) return
+    entry.uninspected = true
+    this.counts.uninspected++
   }
 
   #show(entry: Entry, change: Partial<WatchedInterface>): void {

@@ -42,15 +42,18 @@ export class KernelSymbols {
   #offsets = new Uint32Array(0)
   #names = new Uint32Array(0)
 
-  /** @param base as given to the programs; 0 = addresses are hidden, and all names are hexadecimal */
+  /** @param base as given to the programs; 0 = this process may not know addresses, and no place has a name */
   constructor(base: bigint, path: string = KALLSYMS) {
     this.base = base
     this.#path = path
   }
 
-  /** `tcp_v4_rcv+0x5c`, or `0x1234` when the address is no function's; empty for 0. */
+  /**
+   * `tcp_v4_rcv+0x5c`, or `0x1234` when the address is no function's; empty for 0. Empty too where the kernel hides its
+   * addresses: what the programs count from is 0 then, and the offset would tell where the kernel lies.
+   */
   name(offset: number): string {
-    if (offset === 0) return ''
+    if (offset === 0 || this.base === 0n) return ''
     this.load()
     const at = lastNotAbove(this.#offsets, offset)
     if (at < 0) return `0x${offset.toString(16)}`
