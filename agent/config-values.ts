@@ -1,5 +1,5 @@
-import { isIP } from 'node:net'
 import { z } from 'zod'
+import { parseHostPort, parseListenAddress, WANT_HOST_PORT } from '../base/listen-address.ts'
 
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
 const UNIT_BYTES: Readonly<Record<string, number>> = {
@@ -49,29 +49,9 @@ export function size(min: string, max: string) {
 
 export const port = z.int().min(1, 'want a port from 1 to 65535').max(65535, 'want a port from 1 to 65535')
 
-/** Host and port of `:9965`, `127.0.0.1:9965`, `[::1]:9965`, `localhost:9965`; port 0 = any free one. */
-export function hostPort(text: string): { host: string; port: number } | undefined {
-  const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:[\]]*)):(\d{1,5})$/.exec(text)
-  if (!match || Number(match[3]) > 65535) return undefined
-  const host = match[1] ?? match[2] ?? ''
-  if (match[1] !== undefined && isIP(host) !== 6) return undefined
-  if (host !== '' && isIP(host) === 0 && !/^[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?$/.test(host)) return undefined
-  // a name of digits and dots is a mistyped address
-  if (/^[0-9.]+$/.test(host) && isIP(host) === 0) return undefined
-  return { host, port: Number(match[3]) }
-}
+export const address = z.string().refine((text) => parseHostPort(text) !== undefined, WANT_HOST_PORT)
 
-export const address = z
-  .string()
-  .refine(
-    (text) => hostPort(text) !== undefined,
-    'want host:port, for example ":9965", "127.0.0.1:9965" or "[::1]:9965"',
-  )
-
-export const listenAddress = z
-  .string()
-  .refine(
-    (text) =>
-      text.startsWith('unix://') ? text.length > 'unix:///'.length && text[7] === '/' : hostPort(text) !== undefined,
-    'want host:port or unix:///absolute/path',
-  )
+export const listenAddress = z.string().refine((text) => {
+  const parsed = parseListenAddress(text)
+  return parsed?.kind === 'unix' ? text.startsWith('unix:///') && parsed.path !== '/' : parsed !== undefined
+}, 'want host:port or unix:///absolute/path')

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { SluiceError } from '../base/errors.ts'
 import { configKeys, environmentName, loadConfig } from './config.ts'
-import { durationMs, hostPort, sizeBytes } from './config-values.ts'
+import { durationMs, sizeBytes } from './config-values.ts'
 
 const fixtures = 'test/fixtures/config'
 
@@ -90,17 +90,5 @@ describe('value readers', () => {
     ['1.5MiB', undefined],
   ])('sizeBytes(%s)', (text, bytes) => {
     expect(sizeBytes(text)).toBe(bytes)
-  })
-  test.each([
-    [':9965', { host: '', port: 9965 }],
-    ['[::1]:80', { host: '::1', port: 80 }],
-    ['localhost:0', { host: 'localhost', port: 0 }],
-    ['1.2.3.4:70000', undefined],
-    ['1.2.3:80', undefined],
-    ['::1:80', undefined],
-    ['[zz]:80', undefined],
-    ['host', undefined],
-  ])('hostPort(%s)', (text, value) => {
-    expect(hostPort(text)).toEqual(value)
   })
 })

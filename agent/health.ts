@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { errorText, SluiceError } from '../base/errors.ts'
-import { hostPort } from './config-values.ts'
+import { hostPortText, parseHostPort } from '../base/listen-address.ts'
 
 /** One thing that must hold for the agent to be ready; `detail` says what is wrong when it does not. */
 export interface Check {
@@ -36,9 +36,10 @@ export class HealthServer implements AsyncDisposable {
 
   /** @throws SluiceError SLUICE_API_LISTEN */
   async start(): Promise<void> {
-    const { host, port } = hostPort(this.#listen)!
+    const { host, port } = parseHostPort(this.#listen)!
     await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', (error) => {
+      // Stays: a failed accept (file descriptors used up) is the connection's trouble and must not end the process.
+      this.#server.on('error', (error) => {
         reject(
           new SluiceError(
             'SLUICE_API_LISTEN',
@@ -54,7 +55,7 @@ export class HealthServer implements AsyncDisposable {
   get address(): string {
     const address = this.#server.address() as AddressInfo | null
     if (!address) return this.#listen
-    return address.family === 'IPv6' ? `[${address.address}]:${address.port}` : `${address.address}:${address.port}`
+    return hostPortText({ host: address.address, port: address.port })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

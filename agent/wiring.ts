@@ -1,6 +1,7 @@
 import { AgentEventRing } from '../api/agent-events.ts'
-import { type ListenSpec, parseListenAddress } from '../api/listener.ts'
+import { type ListenSpec, listenSpec } from '../api/listener.ts'
 import { ApiServer } from '../api/server.ts'
+import type { TlsFiles } from '../base/certificate-files.ts'
 import { errorText } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import { RecordClock } from '../collector/clock.ts'
@@ -218,14 +219,7 @@ export class Agent implements AsyncDisposable {
         metrics: metrics.handlers.join(' '),
         maxSeries: metrics.maxSeries,
         openMetrics: metrics.openMetrics,
-        ...(metrics.tls
-          ? {
-              tls: {
-                ...metrics.tls,
-                clientCaFiles: metrics.tls.clientCaFile === undefined ? undefined : [metrics.tls.clientCaFile],
-              },
-            }
-          : {}),
+        tls: tlsFiles(metrics.tls),
       },
       {
         logger: this.log.child({ part: 'prometheus' }),
@@ -309,12 +303,17 @@ function logFilter(config: Config): ((view: FlowView) => boolean) | undefined {
 function listenSpecs(config: Config): ListenSpec[] {
   const { listen, tls, socketMode } = config.api
   return listen.map((text) => {
-    const spec = parseListenAddress(text)
+    const spec = listenSpec(text)
     if (spec.kind === 'unix') return { ...spec, mode: Number.parseInt(socketMode, 8) }
-    if (!tls) return spec
-    const { certFile, keyFile, clientCaFile } = tls
-    return { ...spec, tls: { certFile, keyFile, caFile: clientCaFile, requireClientCert: clientCaFile !== undefined } }
+    return { ...spec, tls: tlsFiles(tls) }
   })
+}
+
+/** Whoever names a CA for clients wants nobody else. */
+function tlsFiles(tls: Config['metrics']['tls']): TlsFiles | undefined {
+  if (tls === undefined) return undefined
+  const { certFile, keyFile, clientCaFile: caFile } = tls
+  return { certFile, keyFile, caFile, requireClientCert: caFile !== undefined }
 }
 
 function metadataStatus(source: MetadataSource, pods: number): PartStatus {

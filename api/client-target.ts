@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import { type ChannelCredentials, type ChannelOptions, credentials, Metadata } from '@grpc/grpc-js'
+import { readPem } from '../base/certificate-files.ts'
 import { SluiceError } from '../base/errors.ts'
-import { readPem } from './tls.ts'
 
 /** How a client reaches a server: the connection flags of the hubble command line. */
 export interface ClientOptions {

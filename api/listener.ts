@@ -2,8 +2,9 @@ import { chmodSync } from 'node:fs'
 import { lstat, mkdir, unlink } from 'node:fs/promises'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
+import type { TlsFiles } from '../base/certificate-files.ts'
 import { errorText, SluiceError } from '../base/errors.ts'
-import type { TlsFiles } from './tls.ts'
+import { type HostPort, hostPortText, parseListenAddress } from '../base/listen-address.ts'
 
 /** Where the server listens. */
 export type ListenSpec =
@@ -13,30 +14,14 @@ export type ListenSpec =
       /** Permissions of the socket, 0o660 unless given: who may connect sees all flows. */
       readonly mode?: number | undefined
     }
-  | {
-      readonly kind: 'tcp'
-      /** Address or name; empty: every address of the machine, IPv4 and IPv6. */
-      readonly host: string
-      /** 0: a free one. */
-      readonly port: number
-      readonly tls?: TlsFiles | undefined
-    }
+  | ({ readonly kind: 'tcp'; readonly tls?: TlsFiles | undefined } & HostPort)
 
 const SOCKET_MODE = 0o660
 
-/**
- * Reads `unix:///run/sluice.sock`, `unix:relative.sock`, `host:port`, `[::1]:4245` or `:4244`.
- * @throws SluiceError SLUICE_CONFIG_INVALID
- */
-export function parseListenAddress(text: string): ListenSpec {
-  if (text.startsWith('unix:')) {
-    const path = text.startsWith('unix://') ? text.slice(7) : text.slice(5)
-    if (path !== '') return { kind: 'unix', path }
-  } else {
-    const match = /^(?:\[([0-9a-fA-F:.%a-z]+)\]|([^:[\]/\s]*)):(\d{1,5})$/.exec(text)
-    const port = Number(match?.[3])
-    if (match && port <= 65535) return { kind: 'tcp', host: match[1] ?? match[2] ?? '', port }
-  }
+/** As parseListenAddress() of base/. @throws SluiceError SLUICE_CONFIG_INVALID */
+export function listenSpec(text: string): ListenSpec {
+  const spec = parseListenAddress(text)
+  if (spec !== undefined) return spec
   throw new SluiceError(
     'SLUICE_CONFIG_INVALID',
     `Cannot listen on "${text}": want unix:///path, host:port, [ipv6]:port or :port`,
@@ -73,7 +58,7 @@ export async function listen(spec: ListenSpec, options: ListenOptions): Promise<
   const bound = server.address()
   const port = typeof bound === 'object' && bound !== null ? bound.port : 0
   return {
-    address: spec.kind === 'unix' ? `unix://${spec.path}` : hostPort(spec.host, port),
+    address: spec.kind === 'unix' ? `unix://${spec.path}` : hostPortText({ host: spec.host, port }),
     port,
     refused: () => refused,
     // libuv unlinks the file of a unix socket that it has bound.
@@ -84,7 +69,7 @@ export async function listen(spec: ListenSpec, options: ListenOptions): Promise<
 function bind(server: Server, spec: ListenSpec): Promise<void> {
   return new Promise((resolve, reject) => {
     const fail = (cause: unknown): void => {
-      const where = spec.kind === 'unix' ? spec.path : hostPort(spec.host, spec.port)
+      const where = spec.kind === 'unix' ? spec.path : hostPortText(spec)
       reject(new SluiceError('SLUICE_API_LISTEN', `Cannot listen on "${where}": ${errorText(cause)}`, { cause }))
     }
     server.once('error', fail)
@@ -150,8 +135,4 @@ function isAnswered(path: string): Promise<boolean> {
       else reject(error)
     })
   })
-}
-
-function hostPort(host: string, port: number): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 }

@@ -2,12 +2,12 @@ import { copyFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { connect as tlsConnect } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import type { TlsFiles } from '../base/certificate-files.ts'
 import type { Logger } from '../base/logger.ts'
 import { collect, gauge, startApi, until } from '../test/helpers/api-server.ts'
 import { TestAuthority, type TestCertificate } from '../test/helpers/certificates.ts'
 import { TestFlowStore } from '../test/helpers/flow-store.ts'
 import { type ClientOptions, ObserverClient } from './client.ts'
-import type { TlsFiles } from './tls.ts'
 import { ReloadingCertificate } from './tls.ts'
 
 const NAME = 'node-1.default.hubble-grpc.cilium.io'
@@ -107,6 +107,22 @@ describe('ApiServer with TLS', () => {
   })
 })
 
+test('ApiServer speaks TLS 1.3 and nothing older', async () => {
+  const { address } = await startTls(server)
+  const handshake = (maxVersion: 'TLSv1.2' | 'TLSv1.3') =>
+    new Promise<string | null>((resolve, reject) => {
+      const [host, port] = address.replace('tls://', '').split(':')
+      const options = { host, port: Number(port), rejectUnauthorized: false, ALPNProtocols: ['h2'], maxVersion }
+      const socket = tlsConnect(options, () => {
+        resolve(socket.getProtocol())
+        socket.destroy()
+      })
+      socket.once('error', reject)
+    })
+  expect(await handshake('TLSv1.3')).toBe('TLSv1.3')
+  await expect(handshake('TLSv1.2')).rejects.toThrow(/protocol version/)
+})
+
 describe('ApiServer with mTLS', () => {
   const mutual = (): TlsFiles => ({ ...server, caFile: ca.certFile, requireClientCert: true })
 
@@ -121,10 +137,9 @@ describe('ApiServer with mTLS', () => {
     await expect(flowsOf(address, foreign)).rejects.toMatchObject({ code: 'SLUICE_RPC' })
   })
 
-  test('without a CA file is a mistake that start() names', async () => {
-    await expect(
-      new ReloadingCertificate({ ...server, requireClientCert: true }, silent()).start(),
-    ).rejects.toMatchObject({ code: 'SLUICE_TLS_FILE' })
+  test('without a CA file is a mistake that is named', () => {
+    const files = { ...server, requireClientCert: true }
+    expect(() => new ReloadingCertificate(files, silent())).toThrow(/no file of CA certificates is given/)
   })
 })
 
@@ -143,7 +158,7 @@ describe('ReloadingCertificate', () => {
   })
 
   test('shows a new certificate to new connections, and keeps the last good one while the files are broken', async () => {
-    const at = { certFile: join(ca.folder, 'live.crt'), keyFile: join(ca.folder, 'live.key') }
+    const at = { certFile: join(ca.folder, 'live.crt'), keyFile: join(ca.folder, 'live.key'), reloadIntervalMs: 60_000 }
     const install = async ({ certFile, keyFile }: TestCertificate) => {
       await copyFile(certFile, at.certFile)
       await copyFile(keyFile, at.keyFile)
@@ -154,7 +169,7 @@ describe('ReloadingCertificate', () => {
     onTestFinished(() => certificate[Symbol.dispose]())
     const told: string[] = []
     certificate.addIdentityCertificateListener((update) => told.push(update?.certificate.toString() ?? ''))
-    await certificate.start(60_000)
+    await certificate.start()
     await certificate.reload()
     expect([told.length, certificate.reloads]).toEqual([1, 0])
     // Certificate and key are two files: for a moment they do not belong together.

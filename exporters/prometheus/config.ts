@@ -1,8 +1,8 @@
+import type { TlsFiles } from '../../base/certificate-files.ts'
 import type { Logger } from '../../base/logger.ts'
 import type { TelemetrySource } from '../../model/contracts.ts'
 import type { StageLedger } from '../../model/ledger.ts'
 import type { MetricConfig } from './context/options.ts'
-import type { TlsFiles } from './http/certificates.ts'
 import type { MetricFilter } from './metric-set.ts'
 import type { RefreshingSource } from './scrape.ts'
 

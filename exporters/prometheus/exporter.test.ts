@@ -253,7 +253,7 @@ describe('PrometheusExporter', () => {
   })
 
   test.each([
-    [{ address: 'nonsense' }, /prometheus\.address "nonsense"/],
+    [{ address: 'nonsense' }, /Cannot serve metrics on "nonsense": want host:port/],
     [{ metrics: 'flow:sourceContext=x' }, /Metric "flow" option sourceContext/],
     [{ metrics: [{ name: 'flow' }, { name: 'flow' }] }, /metrics\[1\]\.name "flow" is there twice/],
   ])('refuses %j', (config, message) => {

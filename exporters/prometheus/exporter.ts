@@ -1,5 +1,6 @@
 import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client'
-import { errorText } from '../../base/errors.ts'
+import { errorText, SluiceError } from '../../base/errors.ts'
+import { type HostPort, parseHostPort, WANT_HOST_PORT } from '../../base/listen-address.ts'
 import { type Logger, LogLimiter } from '../../base/logger.ts'
 import type {
   EndpointEvent,
@@ -15,7 +16,6 @@ import { EventType } from '../../model/layouts.gen.ts'
 import { StageLedger } from '../../model/ledger.ts'
 import { DEFAULT_ADDRESS, DEFAULT_METRICS, type PrometheusConfig, type PrometheusDependencies } from './config.ts'
 import { metricSpecs, parseMetrics } from './context/options.ts'
-import { parseListenAddress } from './http/address.ts'
 import { MetricsServer } from './http/server.ts'
 import { type MetricFilter, MetricSet } from './metric-set.ts'
 import type { MetricsRegistry } from './registry-text.ts'
@@ -93,7 +93,7 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
         }),
     })
     this.#server = new MetricsServer({
-      address: parseListenAddress(config.address ?? DEFAULT_ADDRESS, 'prometheus.address'),
+      address: listenAddress(config.address ?? DEFAULT_ADDRESS),
       logger,
       tls: config.tls,
       openMetrics: config.openMetrics !== false,
@@ -256,4 +256,12 @@ function registerOwn(registry: MetricsRegistry): readonly [Counter<'code'>, Hist
       registers,
     }),
   ]
+}
+
+function listenAddress(text: string): HostPort {
+  const address = parseHostPort(text)
+  if (address === undefined) {
+    throw new SluiceError('SLUICE_CONFIG_INVALID', `Cannot serve metrics on "${text}": ${WANT_HOST_PORT}`)
+  }
+  return address
 }

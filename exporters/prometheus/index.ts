@@ -11,7 +11,6 @@ export {
 export { PrometheusExporter } from './exporter.ts'
 export type { FlowPredicate } from './handlers/handler.ts'
 export { HANDLERS } from './handlers/index.ts'
-export type { TlsFiles } from './http/certificates.ts'
 export type { MetricFilter } from './metric-set.ts'
 export type { DropCount, NodeCounters, PodOfCounter, TrafficTotals } from './node/counters.ts'
 export { NodeFamilies, type NodeFamiliesOptions } from './node/node-families.ts'

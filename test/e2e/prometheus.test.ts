@@ -117,7 +117,7 @@ describe.skipIf(missing.length > 0)('a real Prometheus', () => {
     const jobs = {
       openmetrics: exporterOf({}),
       classic: exporterOf({ openMetrics: false }),
-      tls: exporterOf({ tls: { ...server, clientCaFiles: [authority.certFile] } }),
+      tls: exporterOf({ tls: { ...server, caFile: authority.certFile, requireClientCert: true } }),
     }
     const scrapes = []
     for (const [job, exporter] of Object.entries(jobs)) {

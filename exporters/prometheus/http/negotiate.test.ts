@@ -1,6 +1,5 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { parseListenAddress } from './address.ts'
 import { acceptsGzip, negotiateFormat } from './negotiate.ts'
 
 /** What Prometheus 2.42 sends. */
@@ -50,21 +49,6 @@ describe('acceptsGzip()', () => {
     ['br', false],
   ])('says for %s: %s', (header, wanted) => {
     expect(acceptsGzip(header)).toBe(wanted)
-  })
-})
-
-describe('parseListenAddress()', () => {
-  test.each([
-    [':9965', { host: undefined, port: 9965 }],
-    ['127.0.0.1:0', { host: '127.0.0.1', port: 0 }],
-    ['[::1]:9965', { host: '::1', port: 9965 }],
-    ['localhost:80', { host: 'localhost', port: 80 }],
-  ])('reads %s', (text, wanted) => {
-    expect(parseListenAddress(text, 'k')).toEqual(wanted)
-  })
-
-  test.each(['', '9965', 'a:b', ':70000', '::1:9965', '[::1]', 'a:1:2'])('refuses "%s" naming the key', (text) => {
-    expect(() => parseListenAddress(text, 'prometheus.address')).toThrow(/prometheus\.address ".*": want ":port"/)
   })
 })
 

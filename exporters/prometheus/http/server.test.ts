@@ -186,7 +186,7 @@ describe('MetricsServer with TLS', () => {
     const authority = await authorityOf()
     const stranger = await authorityOf()
     const { url } = await serve({
-      tls: { ...(await authority.issue('server', HOSTS)), clientCaFiles: [authority.certFile] },
+      tls: { ...(await authority.issue('server', HOSTS)), caFile: authority.certFile, requireClientCert: true },
     })
     const ca = readFileSync(authority.certFile)
     const as = (files: { certFile: string; keyFile: string }) => ({
@@ -203,7 +203,7 @@ describe('MetricsServer with TLS', () => {
     const authority = await authorityOf()
     const first = await authority.issue('first', HOSTS)
     const second = await authority.issue('second', HOSTS)
-    const { url, server } = await serve({ tls: first, reloadIntervalMs: 30 })
+    const { url, server } = await serve({ tls: { ...first, reloadIntervalMs: 30 } })
     const ca = readFileSync(authority.certFile)
     copyFileSync(second.certFile, first.certFile)
     await vi.waitFor(() => expect(server.certificates!.failures).toBeGreaterThan(0), 3000)

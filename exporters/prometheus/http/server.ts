@@ -3,17 +3,18 @@ import { createServer as createTlsServer, type Server as TlsServer } from 'node:
 import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import type { SecureContextOptions } from 'node:tls'
 import { createGzip } from 'node:zlib'
+import { CertificateFiles, MIN_TLS_VERSION, type Pems, type TlsFiles } from '../../../base/certificate-files.ts'
 import { errorText, SluiceError } from '../../../base/errors.ts'
+import { type HostPort, hostPortText } from '../../../base/listen-address.ts'
 import type { Logger } from '../../../base/logger.ts'
 import type { ScrapeText } from '../render.ts'
 import type { Format } from '../series/text.ts'
-import { hostPort, type ListenAddress } from './address.ts'
-import { Certificates, type TlsFiles } from './certificates.ts'
 import { acceptsGzip, negotiateFormat } from './negotiate.ts'
 
 export interface MetricsServerOptions {
-  readonly address: ListenAddress
+  readonly address: HostPort
   readonly logger: Logger
   readonly tls?: TlsFiles | undefined
   /** Whether OpenMetrics is offered. Default true. */
@@ -26,8 +27,6 @@ export interface MetricsServerOptions {
   readonly maxScrapes?: number
   /** From request to the last byte; after it the connection is cut. */
   readonly timeoutMs?: number
-  /** For tests: how often certificates are read again. */
-  readonly reloadIntervalMs?: number
 }
 
 export const DEFAULT_MAX_SCRAPES = 4
@@ -44,7 +43,7 @@ const CERTIFICATE_RETRY_MS = 1_000
 export class MetricsServer implements AsyncDisposable {
   readonly #options: MetricsServerOptions
   #server: Server | TlsServer | undefined
-  #certificates: Certificates | undefined
+  #certificates: CertificateFiles | undefined
   #active = 0
   #isDisposed = false
   /** Scrapes refused because maxScrapes were under way. */
@@ -61,11 +60,10 @@ export class MetricsServer implements AsyncDisposable {
     const address = this.#server?.address() as AddressInfo | null | undefined
     if (address === null || address === undefined) return undefined
     const { host } = this.#options.address
-    const shown = host ?? '127.0.0.1'
-    return `${this.#options.tls ? 'https' : 'http'}://${hostPort(shown, address.port)}/metrics`
+    return `${this.#options.tls ? 'https' : 'http'}://${hostPortText({ host: host || '127.0.0.1', port: address.port })}/metrics`
   }
 
-  get certificates(): Certificates | undefined {
+  get certificates(): CertificateFiles | undefined {
     return this.#certificates
   }
 
@@ -75,12 +73,12 @@ export class MetricsServer implements AsyncDisposable {
    * @throws SluiceError SLUICE_EXPORTER_START when the address cannot be had
    */
   async start(signal: AbortSignal): Promise<void> {
-    const { tls, logger, reloadIntervalMs } = this.#options
+    const { tls, logger } = this.#options
     if (tls === undefined) {
       await this.#listen(createServer({ maxHeaderSize: 16_384 }, this.#listener))
       return
     }
-    this.#certificates = new Certificates(tls, logger, reloadIntervalMs)
+    this.#certificates = new CertificateFiles(tls, logger)
     try {
       await this.#certificates.load()
     } catch (error) {
@@ -102,7 +100,7 @@ export class MetricsServer implements AsyncDisposable {
     await closed
   }
 
-  async #waitForCertificate(certificates: Certificates, signal: AbortSignal): Promise<void> {
+  async #waitForCertificate(certificates: CertificateFiles, signal: AbortSignal): Promise<void> {
     const isOver = () => signal.aborted || this.#isDisposed
     while (!isOver()) {
       await new Promise((resolve) => setTimeout(resolve, CERTIFICATE_RETRY_MS).unref())
@@ -119,19 +117,20 @@ export class MetricsServer implements AsyncDisposable {
     }
   }
 
-  async #listenTls(certificates: Certificates): Promise<void> {
+  async #listenTls(certificates: CertificateFiles): Promise<void> {
+    const { caFile, requireClientCert } = certificates.files
     const server = createTlsServer(
       {
-        ...certificates.options,
-        requestCert: certificates.requiresClient,
-        rejectUnauthorized: certificates.requiresClient,
+        ...contextOptions(certificates.current!),
+        requestCert: caFile !== undefined,
+        rejectUnauthorized: requireClientCert === true,
         handshakeTimeout: 10_000,
         maxHeaderSize: 16_384,
       },
       this.#listener,
     )
-    certificates.watch((options) => server.setSecureContext(options))
     await this.#listen(server)
+    certificates.watch((pems) => server.setSecureContext(contextOptions(pems)))
   }
 
   async #listen(server: Server | TlsServer): Promise<void> {
@@ -142,11 +141,11 @@ export class MetricsServer implements AsyncDisposable {
     server.keepAliveTimeout = 60_000
     await new Promise<void>((resolve, reject) => {
       server.once('error', (error) => {
-        const where = hostPort(address.host ?? '', address.port)
+        const where = hostPortText(address)
         const text = `Cannot serve metrics on "${where}": ${errorText(error)}`
         reject(new SluiceError('SLUICE_EXPORTER_START', text, { cause: error }))
       })
-      server.listen({ port: address.port, ...(address.host === undefined ? {} : { host: address.host }) }, resolve)
+      server.listen({ port: address.port, ...(address.host === '' ? {} : { host: address.host }) }, resolve)
     })
     server.on('error', (error) => this.#options.logger.warn({ error: errorText(error) }, 'Metrics server error'))
     this.#server = server
@@ -214,6 +213,10 @@ export class MetricsServer implements AsyncDisposable {
       text.release()
     }
   }
+}
+
+function contextOptions({ cert, key, ca }: Pems): SecureContextOptions {
+  return { cert, key, minVersion: MIN_TLS_VERSION, ...(ca === undefined ? {} : { ca }) }
 }
 
 function plain(response: ServerResponse, code: number, body: string): void {
