@@ -61,7 +61,7 @@ export class TestNet implements Disposable {
       this.nodePath = this.#addNetns(`${base}-n`)
       this.node = Netns.open(this.nodePath)
       ip(this.nodePath, ['link set lo up'])
-      sysctl(this.nodePath, { 'net/ipv4/ip_forward': 1, 'net/ipv6/conf/all/forwarding': 1 })
+      sysctl(this.nodePath, { 'net/ipv4/ip_forward': 1, 'net/ipv6/conf/all/forwarding': 1, ...QUIET })
       for (let i = 1; i <= pods; i++) this.#addPod(base, i)
     } catch (error) {
       this[Symbol.dispose]()
@@ -86,7 +86,7 @@ export class TestNet implements Disposable {
     }
     const mac = `02:77:00:00:00:${hex(index)}`
     const hostMac = `02:77:00:00:01:${hex(index)}`
-    sysctl(netnsPath, { 'net/ipv6/conf/default/dad_transmits': 0, 'net/ipv6/conf/default/router_solicitations': 0 })
+    sysctl(netnsPath, QUIET)
     ip(this.nodePath, [
       `link add ${hostDevice} address ${hostMac} type veth peer name eth0 address ${mac} netns ${base}-${index}`,
       `link set ${hostDevice} addrgenmode none multicast off`,
@@ -214,6 +214,13 @@ export class TestNet implements Disposable {
     this.node?.[Symbol.dispose]()
     for (const name of this.#names.reverse()) execFileSync('ip', ['netns', 'del', name])
   }
+}
+
+/** Listener reports are repeated within a second of when the device came up, or with this within milliseconds. */
+const QUIET = {
+  'net/ipv6/conf/default/dad_transmits': 0,
+  'net/ipv6/conf/default/router_solicitations': 0,
+  'net/ipv6/conf/default/mldv2_unsolicited_report_interval': 1,
 }
 
 /** Debian's own: another python3 before it in PATH may not have been built with what is needed. */

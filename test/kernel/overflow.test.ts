@@ -27,6 +27,15 @@ s.bind(('', 7000)); print('ready')
 while True: s.recv(65536)
 `
 
+/** Waits until no device counter has moved for a fifth of a second. */
+async function settled(net: TestNet): Promise<void> {
+  const counters = () => JSON.stringify(net.pods.map((pod) => net.counters(pod)))
+  for (let last = ''; last !== counters(); ) {
+    last = counters()
+    await sleep(200)
+  }
+}
+
 describeKernel('a ring that overflows', () => {
   it('loses records, counts each, and no packet goes uncounted; reading makes it whole again', async () => {
     using net = new TestNet('overflow', 2)
@@ -42,7 +51,7 @@ describeKernel('a ring that overflows', () => {
     await net.serve(b, sink)
     const sent = Number(net.python(a, flood(b.ip, 4000, 5)))
     expect(sent).toBe(20_000)
-    await sleep(200)
+    await settled(net)
     const open = k.sweep()
     const full = k.ledger()
     expect(full.EVENTS_SUBMITTED).toBe(Math.floor(32768 / 136))
@@ -83,7 +92,7 @@ describeKernel('a ring that overflows', () => {
     const [a, b] = net.pods as [TestPod, TestPod]
     await net.serve(b, sink)
     net.python(a, flood(b.ip, 2000, 2))
-    await sleep(200)
+    await settled(net)
     const open = k.sweep()
     const l = k.ledger()
     expect(open.entries).toBe(1024)
