@@ -1,4 +1,5 @@
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire'
+import { type FieldMask, parseFieldMask } from '../model/field-mask.ts'
 import { messageSchema, type SchemaField } from './flow-schema.ts'
 import type { WireWriter } from './wire.ts'
 
@@ -10,10 +11,6 @@ export interface MaskNode {
   /** Wanted parts of the field's message; undefined: all of it. */
   readonly parts: MaskTree | undefined
 }
-
-/** A client may send this many paths, of this many characters together. */
-export const MAX_MASK_PATHS = 1000
-export const MAX_MASK_CHARS = 20_000
 
 /** What `hubble observe` 1.19 asks for when it prints text. */
 const CLI_DEFAULT = [
@@ -58,62 +55,34 @@ const CLI_WIDENED = [
 ]
 
 /**
- * Reads a field mask over flow.Flow. Paths below others are swallowed. The masks that the hubble command line sends by
- * itself get the fields added that it prints and does not ask for (DNS names, traffic direction).
+ * Reads a client's field mask. The masks that the hubble command line sends by itself get the fields added that it
+ * prints and does not ask for (DNS names, traffic direction).
  *
  * @returns undefined when everything is wanted
- * @throws Error naming the path that flow.Flow does not have
+ * @throws SluiceError SLUICE_FIELD_MASK_INVALID as parseFieldMask()
  */
-export function parseFieldMask(paths: readonly string[]): MaskTree | undefined {
-  if (paths.length === 0) return undefined
-  if (paths.length > MAX_MASK_PATHS) {
-    throw new Error(`invalid fieldmask: ${paths.length} paths, at most ${MAX_MASK_PATHS} are accepted`)
+export function parseMaskTree(paths: readonly string[]): MaskTree | undefined {
+  const mask = parseFieldMask(isCliDefault(paths) ? [...paths, ...CLI_WIDENED] : paths)
+  return mask && treeOf(mask, 'flow.Flow')
+}
+
+/** Names as field numbers. The schema of model/ has what flow.proto has: a test compares them. */
+function treeOf(mask: FieldMask, message: string): MaskTree {
+  const schema = messageSchema(message)
+  const tree = new Map<number, MaskNode>()
+  for (const [name, parts] of Object.entries(mask)) {
+    const field = schema.get(name)!
+    tree.set(field.number, { field, parts: parts === true ? undefined : treeOf(parts, field.message) })
   }
-  if (paths.reduce((sum, path) => sum + path.length, 0) > MAX_MASK_CHARS) {
-    throw new Error(`invalid fieldmask: at most ${MAX_MASK_CHARS} characters are accepted`)
-  }
-  const root = new Map<number, MaskNode>()
-  for (const path of isCliDefault(paths) ? [...paths, ...CLI_WIDENED] : paths) addPath(root, path)
-  return root
+  return tree
 }
 
 function isCliDefault(paths: readonly string[]): boolean {
+  if (paths.length > CLI_DEFAULT.length + CLI_LATER.length) return false
   const set = new Set(paths)
   if (!CLI_DEFAULT.every((path) => set.has(path))) return false
   if (set.size === CLI_DEFAULT.length) return true
   return set.size === CLI_DEFAULT.length + CLI_LATER.length && CLI_LATER.every((path) => set.has(path))
-}
-
-function addPath(root: Map<number, MaskNode>, path: string): void {
-  let tree = root
-  let message = 'flow.Flow'
-  const names = path.split('.')
-  for (const [i, name] of names.entries()) {
-    const field = message === '' ? undefined : messageSchema(message).get(name)
-    if (field === undefined) throw new Error(`invalid fieldmask: "${shorten(path)}" is not a field of flow.Flow`)
-    const isLast = i === names.length - 1
-    if (!isLast && field.isRepeated) {
-      throw new Error(`invalid fieldmask: "${shorten(path)}" leads through the repeated field "${name}"`)
-    }
-    const known = tree.get(field.number)
-    if (isLast) {
-      tree.set(field.number, { field, parts: undefined })
-      return
-    }
-    message = field.message
-    // A parent that is wanted as a whole swallows the path, but the rest of the path must still exist.
-    if (known !== undefined && known.parts === undefined) {
-      tree = new Map()
-      continue
-    }
-    const parts = (known?.parts as Map<number, MaskNode> | undefined) ?? new Map<number, MaskNode>()
-    tree.set(field.number, { field, parts })
-    tree = parts
-  }
-}
-
-function shorten(path: string): string {
-  return path.length > 100 ? `${path.slice(0, 100)}...` : path
 }
 
 /** The same mask in a form that two equal masks share: the key of caches. */

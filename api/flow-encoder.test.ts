@@ -5,7 +5,7 @@ import { EventType, FlowState } from '../model/layouts.gen.ts'
 import { flowSummary } from '../model/summary.ts'
 import { type FlowSpec, TestFlowStore } from '../test/helpers/flow-store.ts'
 import { flowExtensions } from './client.ts'
-import { parseFieldMask } from './field-mask.ts'
+import { parseMaskTree } from './field-mask.ts'
 import { FlowEncoder, type FlowEncoderOptions } from './flow-encoder.ts'
 import { Flow } from './gen/flow/flow.ts'
 import { GetFlowsResponse } from './gen/observer/observer.ts'
@@ -419,7 +419,7 @@ describe('FlowEncoder.write() with extensions', () => {
   })
 
   test('adds them whatever the mask', () => {
-    const { response } = roundTrip({}, { withExtensions: true, mask: parseFieldMask(['verdict']) })
+    const { response } = roundTrip({}, { withExtensions: true, mask: parseMaskTree(['verdict']) })
     expect(Object.keys(Flow.toJSON({ ...response.flow!, extensions: undefined }) as object)).toEqual(['verdict'])
     expect(flowExtensions(response.flow!)).toMatchObject({ packets: 1 })
   })
@@ -453,7 +453,7 @@ const masks: [paths: string[], expected: FlowParts][] = [
 describe('FlowEncoder.write() with a mask', () => {
   test.each(masks)('sends of %j only that', (paths, expected) => {
     const spec = { time: TIME, source: POD, destinationNames: ['a.example'] }
-    const { view, response } = roundTrip(spec, { mask: parseFieldMask(paths) })
+    const { view, response } = roundTrip(spec, { mask: parseMaskTree(paths) })
     const uuid = expected.uuid === undefined ? {} : { uuid: view.uuid }
     expect(response.flow).toEqual(flow({ ...expected, ...uuid }))
     expect(response.time).toEqual(SHARED.time)

@@ -1,6 +1,6 @@
 import { status } from '@grpc/grpc-js'
 import type { FlowView } from '../model/flow-view.ts'
-import { type MaskTree, parseFieldMask } from './field-mask.ts'
+import { type MaskTree, parseMaskTree } from './field-mask.ts'
 import type { FlowFilter } from './gen/flow/flow.ts'
 import type { GetFlowsRequest } from './gen/observer/observer.ts'
 import { rpcError } from './rpc-error.ts'
@@ -53,7 +53,7 @@ export function parseFlowQuery(request: GetFlowsRequest, compileFilters: FilterC
     const predicate = filters === 0 ? undefined : compileFilters(request.whitelist, request.blacklist)
     // experimental.field_mask is where clients up to 1.18 put the mask.
     const paths = request.field_mask ?? request.experimental?.field_mask ?? []
-    return { ...range, predicate, mask: parseFieldMask(paths) }
+    return { ...range, predicate, mask: parseMaskTree(paths) }
   } catch (error) {
     throw rpcError(status.UNKNOWN, error instanceof Error ? error.message : String(error))
   }

@@ -26,6 +26,10 @@ export const ERRORS = {
   },
   SLUICE_METADATA_INVALID: { retryable: false, remedy: 'Correct the named entry of the metadata file' },
   SLUICE_FILTER_INVALID: { retryable: false, remedy: 'Correct the named filter field' },
+  SLUICE_FIELD_MASK_INVALID: {
+    retryable: false,
+    remedy: 'Give paths of flow.Flow in flow.proto’s names, such as time, source.pod_name or l4.TCP',
+  },
   SLUICE_EXPORTER_START: {
     retryable: true,
     remedy: 'Correct the exporter’s section of the configuration, or the permissions of its target',

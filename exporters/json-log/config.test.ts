@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { SluiceError } from '../../base/errors.ts'
 import { type JsonLogOptions, resolveJsonLogOptions } from './config.ts'
-import { parseFieldMask, takes } from './field-mask.ts'
 
 describe('resolveJsonLogOptions()', () => {
   test('has a default for everything', () => {
@@ -32,7 +31,7 @@ describe('resolveJsonLogOptions()', () => {
     [{ chunkBytes: 4_194_304, maxFileBytes: 1_048_576 }, '"chunkBytes" is 4194304, want at most "maxFileBytes"'],
     [{ retryMinMs: 1000, retryMaxMs: 10 }, '"retryMaxMs" is 10, want a whole number from 1000'],
     [{ maxHeldFlows: 0 }, '"maxHeldFlows" is 0'],
-    [{ fieldMask: ['time', 'sorce', 'l4.TCP.port'] }, '"fieldMask" has "sorce", "l4.TCP.port"'],
+    [{ fieldMask: ['time', 'sorce', 'l4.TCP.port'] }, '"fieldMask": invalid fieldmask: "sorce", "l4.TCP.port" are'],
   ])('refuses %j by name, value and remedy', (options, message) => {
     expect(() => resolveJsonLogOptions(options)).toThrow(
       expect.objectContaining({ code: 'SLUICE_CONFIG_INVALID', message: expect.stringContaining(message) }),
@@ -47,55 +46,5 @@ describe('resolveJsonLogOptions()', () => {
       expect(SluiceError.is(error)).toBe(true)
       for (const name of ['path', 'maxBackups', 'nope']) expect((error as Error).message).toContain(name)
     }
-  })
-})
-
-describe('parseFieldMask()', () => {
-  test('makes a tree in which a parent swallows its children', () => {
-    expect(parseFieldMask(['l4.TCP.source_port', 'l4.UDP', 'source.labels', 'source', 'source.ID'])).toEqual({
-      l4: { TCP: { source_port: true }, UDP: true },
-      source: true,
-    })
-  })
-
-  test('is no mask when the list is empty', () => {
-    expect(parseFieldMask([])).toBeUndefined()
-  })
-
-  test.each([
-    '',
-    'Flow',
-    'time.seconds',
-    'source.labels.0',
-    'node_labels.x',
-    'l4.',
-    '.l4',
-    'constructor',
-    'l4.__proto__',
-  ])('refuses %j', (path) => {
-    expect(() => parseFieldMask([path])).toThrow(JSON.stringify(path))
-  })
-
-  test('accepts the mask that hubble sends by default', () => {
-    const paths = 'time,verdict,ethernet,IP,l4,source.identity,source.namespace,source.pod_name,destination.identity,'
-    const more = 'Type,node_name,l7,event_type,source_service,destination_service,is_reply,Summary,ip_trace_id'
-    expect(Object.keys(parseFieldMask((paths + more).split(','))!)).toHaveLength(16)
-  })
-})
-
-describe('takes()', () => {
-  const mask = parseFieldMask(['source', 'l4.TCP.source_port'])
-  test.each([
-    [['source'], true],
-    [['source', 'ID'], true],
-    [['l4'], true],
-    [['l4', 'TCP'], true],
-    [['l4', 'TCP', 'source_port'], true],
-    [['l4', 'TCP', 'flags'], false],
-    [['l4', 'UDP'], false],
-    [['time'], false],
-  ])('answers %j with %s', (path, wanted) => {
-    expect(takes(mask, ...path)).toBe(wanted)
-    expect(takes(undefined, ...path)).toBe(true)
   })
 })

@@ -1,6 +1,6 @@
 import { isAbsolute } from 'node:path'
 import { SluiceError } from '../../base/errors.ts'
-import { type FieldMask, parseFieldMask } from './field-mask.ts'
+import { type FieldMask, parseFieldMask } from '../../model/field-mask.ts'
 
 /** Where Azure's container network logs live on a node; its shippers look here. */
 export const DEFAULT_PATH = '/var/log/acns/hubble/events.log'
@@ -98,7 +98,7 @@ function readMask(paths: readonly string[], problems: string[]): FieldMask | und
     return parseFieldMask(paths)
   } catch (error) {
     if (!SluiceError.is(error)) throw error
-    problems.push(error.message)
+    problems.push(`"fieldMask": ${error.message}`)
     return undefined
   }
 }

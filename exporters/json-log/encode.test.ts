@@ -1,5 +1,6 @@
 import { Session } from 'node:inspector'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { parseFieldMask } from '../../model/field-mask.ts'
 import { L7Type } from '../../model/l7.ts'
 import { EventType, FLOW_EVENT, FlowState } from '../../model/layouts.gen.ts'
 import { flowLine } from '../../test/helpers/flow-json.ts'
@@ -7,7 +8,6 @@ import { type FlowSpec, TestFlowStore } from '../../test/helpers/flow-store.ts'
 import { LineBuffer } from './bytes.ts'
 import { MAX_LINE_BYTES } from './config.ts'
 import { FlowEncoder } from './encode.ts'
-import { parseFieldMask } from './field-mask.ts'
 
 const CART = {
   id: 77,

@@ -1,5 +1,6 @@
 import { DROP_REASONS } from '../../model/drop-reasons.ts'
 import type { Endpoint, Service } from '../../model/endpoint.ts'
+import { type FieldMask, takes } from '../../model/field-mask.ts'
 import type { L7Record } from '../../model/l7.ts'
 import {
   L7_TYPE_NAMES,
@@ -8,7 +9,6 @@ import {
   TRAFFIC_DIRECTION_NAMES,
   VERDICT_NAMES,
 } from '../../model/names.ts'
-import { type FieldMask, takes } from './field-mask.ts'
 import { JsonMembers, jsonString } from './json-text.ts'
 
 /**

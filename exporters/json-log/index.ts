@@ -15,5 +15,4 @@ export {
 } from './config.ts'
 export { DEFAULT_EMITTER, type EncoderOptions, FlowEncoder } from './encode.ts'
 export { type JsonLogDependencies, JsonLogExporter } from './exporter.ts'
-export { type FieldMask, parseFieldMask, takes } from './field-mask.ts'
 export type { Emitter } from './flow-fragments.ts'

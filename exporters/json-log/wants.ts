@@ -1,4 +1,4 @@
-import { type FieldMask, takes } from './field-mask.ts'
+import { type FieldMask, takes } from '../../model/field-mask.ts'
 
 /** Parts of a flow that are written anew for each line, and the paths that a mask takes them by. */
 const PATHS = {

@@ -1,6 +1,6 @@
-import type { FieldMask } from '../../exporters/json-log/field-mask.ts'
 import { DROP_REASONS } from '../../model/drop-reasons.ts'
 import type { Endpoint } from '../../model/endpoint.ts'
+import type { FieldMask } from '../../model/field-mask.ts'
 import type { FlowView } from '../../model/flow-view.ts'
 import { EventCause, FlowState } from '../../model/layouts.gen.ts'
 import {
