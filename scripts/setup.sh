@@ -19,7 +19,13 @@ needs=(
   ip:iproute2 ping:iputils-ping nft:nftables nsenter:util-linux
 )
 if [ "${1:-}" = --test ]; then
-  needs+=(promtool:prometheus openssl:openssl setpriv:util-linux)
+  needs+=(promtool:prometheus openssl:openssl setpriv:util-linux python3:python3)
+fi
+
+# node_api.h comes beside Node of nodejs.org and NodeSource; Debian's own node has it in a package of its own
+prefix=$(dirname "$(dirname "$(readlink -f "$(command -v node)")")")
+if [ ! -e "$prefix/include/node/node_api.h" ] && [ ! -e /usr/include/node/node_api.h ]; then
+  needs+=(/usr/include/nodejs/src/node_api.h:libnode-dev /usr/include/uv.h:libuv1-dev)
 fi
 
 missing=()
