@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { errorText } from '../base/errors.ts'
 import { parseHostPort, parseListenAddress, WANT_HOST_PORT } from '../base/listen-address.ts'
 
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
@@ -25,6 +26,17 @@ export function durationMs(text: string): number | undefined {
 export function sizeBytes(text: string): number | undefined {
   const match = /^(\d+)\s*(B|KiB|MiB|GiB|kB|MB|GB)?$/.exec(text)
   return match ? Number(match[1]) * UNIT_BYTES[match[2] ?? '']! : undefined
+}
+
+/** For superRefine(): what `read` throws at is a mistake, in its words. */
+export function readable<T>(read: (value: T) => unknown) {
+  return (value: T, context: z.RefinementCtx): void => {
+    try {
+      read(value)
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: errorText(error) })
+    }
+  }
 }
 
 /** A duration within limits, kept as text; durationMs() reads it. */

@@ -3,7 +3,11 @@ import { hostname } from 'node:os'
 import { z } from 'zod'
 import { errorText, SluiceError } from '../base/errors.ts'
 import { describeIssues, parseYaml } from '../base/yaml-document.ts'
-import { address, duration, listenAddress, port, size } from './config-values.ts'
+import { checkMetrics } from '../exporters/prometheus/config.ts'
+import { compileFlowFilters } from '../filters/hubble/index.ts'
+import { parseFlowFilters } from '../filters/hubble/json.ts'
+import { parseFieldMask } from '../model/field-mask.ts'
+import { address, duration, listenAddress, port, readable, size, sizeBytes } from './config-values.ts'
 
 const tls = z
   .strictObject({
@@ -12,6 +16,9 @@ const tls = z
     clientCaFile: z.string().min(1).optional().describe('PEM CA; when set, clients must present a certificate of it'),
   })
   .describe('TLS 1.3; files are read again when they change')
+
+/** Hubble FlowFilters as JSON, one or more behind another. */
+const flowFilters = z.string().superRefine(readable((text) => compileFlowFilters(parseFlowFilters(text), [])))
 
 /** The one schema of the configuration. docs/config.md is generated from it. */
 export const configSchema = z.strictObject({
@@ -60,6 +67,7 @@ export const configSchema = z.strictObject({
         .default(['syn', 'fin', 'rst'])
         .describe('TCP flags whose first sight in a direction makes a record'),
       ringSize: size('64KiB', '1GiB')
+        .refine((value) => Number.isInteger(Math.log2(sizeBytes(String(value)) ?? 0)), 'want a power of two, "16MiB"')
         .default('16MiB')
         .describe('Ring buffer, a power of two; 16 MiB hold 123,000 records'),
       maxFlows: z
@@ -137,16 +145,21 @@ export const configSchema = z.strictObject({
         .default('600')
         .describe('Mode of new files; 640 or 644 lets a log shipper that is not root read them'),
       allowList: z
-        .array(z.string())
+        .array(flowFilters)
         .max(256)
         .default([])
         .describe('Hubble FlowFilters as JSON; only flows that match one are written'),
       denyList: z
-        .array(z.string())
+        .array(flowFilters)
         .max(256)
         .default([])
         .describe('Hubble FlowFilters as JSON; flows that match one are not written'),
-      fieldMask: z.array(z.string()).max(256).default([]).describe('Paths of flow.Flow that are written; empty: all'),
+      fieldMask: z
+        .array(z.string())
+        .max(256)
+        .superRefine(readable(parseFieldMask))
+        .default([])
+        .describe('Paths of flow.Flow that are written; empty: all'),
     })
     .prefault({}),
   metrics: z
@@ -156,6 +169,7 @@ export const configSchema = z.strictObject({
       handlers: z
         .array(z.string().min(1))
         .max(64)
+        .superRefine(readable((handlers) => checkMetrics(handlers.join(' '))))
         .default([
           'flow:sourceEgressContext=pod;destinationIngressContext=pod',
           'tcp:sourceEgressContext=pod;destinationIngressContext=pod',

@@ -40,10 +40,8 @@ function handlerTable(): string {
   const rows = ['| handler | metric | type | labels | counts |', '| --- | --- | --- | --- | --- |']
   for (const { name, counts, options } of HANDLERS) {
     const all = new Map(Object.keys(options ?? {}).map((key) => [key.toLowerCase(), [] as string[]]))
-    const plain = new MetricSet([{ name, options: new Map() }], { logger: silentLogger })
-    const marked = new MetricSet([{ name, options: new Map([...all, ['labelscontext', ['source_ip']]]) }], {
-      logger: silentLogger,
-    })
+    const plain = new MetricSet([{ name, options: new Map() }])
+    const marked = new MetricSet([{ name, options: new Map([...all, ['labelscontext', ['source_ip']]]) }])
     for (const family of marked.families) {
       const always = plain.families.find((other) => other.name === family.name)
       const labels = family.labelNames.map((label) => {

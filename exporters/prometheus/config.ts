@@ -2,8 +2,8 @@ import type { TlsFiles } from '../../base/certificate-files.ts'
 import type { Logger } from '../../base/logger.ts'
 import type { TelemetrySource } from '../../model/contracts.ts'
 import type { StageLedger } from '../../model/ledger.ts'
-import type { MetricConfig } from './context/options.ts'
-import type { MetricFilter } from './metric-set.ts'
+import { type MetricConfig, parseMetrics } from './context/options.ts'
+import { definitionsOf, type MetricFilter } from './metric-set.ts'
 import type { RefreshingSource } from './scrape.ts'
 
 /** Port of Hubble's metrics server: scrape configurations made for Hubble find it. */
@@ -52,4 +52,9 @@ export interface PrometheusDependencies {
   /** Which flows each metric counts, by handler name. */
   readonly filters?: ReadonlyMap<string, MetricFilter>
   readonly now?: () => number
+}
+
+/** Checks what `metrics` of PrometheusConfig may be. @throws SluiceError SLUICE_CONFIG_INVALID as definitionsOf() */
+export function checkMetrics(text: string): void {
+  definitionsOf(parseMetrics(text))
 }

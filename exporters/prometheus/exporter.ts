@@ -70,7 +70,6 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
     this.#consumerMask = config.consumerBit === undefined ? 0 : (1 << config.consumerBit) >>> 0
     const { metrics = DEFAULT_METRICS } = config
     this.metrics = new MetricSet(typeof metrics === 'string' ? parseMetrics(metrics) : metricSpecs(metrics), {
-      logger,
       ...(config.maxSeries === undefined ? {} : { maxSeries: config.maxSeries }),
       ...(config.maxSeriesPerFamily === undefined ? {} : { maxSeriesPerFamily: config.maxSeriesPerFamily }),
       ...(filters === undefined ? {} : { filters }),

@@ -1,4 +1,10 @@
-export { DEFAULT_ADDRESS, DEFAULT_METRICS, type PrometheusConfig, type PrometheusDependencies } from './config.ts'
+export {
+  checkMetrics,
+  DEFAULT_ADDRESS,
+  DEFAULT_METRICS,
+  type PrometheusConfig,
+  type PrometheusDependencies,
+} from './config.ts'
 export {
   CONTEXT_IDENTIFIERS,
   CONTEXT_LABELS,

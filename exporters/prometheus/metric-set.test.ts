@@ -1,6 +1,5 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { silentLogger } from '../../base/logger.ts'
 import { Verdict } from '../../model/layouts.gen.ts'
 import { CountedFlows } from '../../test/helpers/metric-lines.ts'
 
@@ -39,15 +38,10 @@ describe('MetricSet', () => {
     )
   })
 
-  test('leaves an unknown metric out and says so', () => {
-    const warnings: object[] = []
-    const logger = { ...silentLogger, warn: (fields: object) => warnings.push(fields) }
-    const counted = new CountedFlows('flow kafka drop', { logger })
-    expect(counted.metrics.names).toEqual(['flow', 'drop'])
-    expect(warnings).toMatchObject([{ metric: 'kafka' }])
-  })
-
   test.each([
+    ['flow kafka drop', /"kafka" is not known, want one of dns, drop, flow,/],
+    ['flow:sourceContxt=pod', /"flow" has no option "sourcecontxt", want one of sourceContext,/],
+    ['dns:query;port', /"dns" has no option "port", want one of query, ignoreAAAA, sourceContext/],
     ['http httpV2', /"http" and "httpV2" write the same families/],
     ['httpV2 http', /"httpV2" and "http" write the same families/],
     ['flow drop flow', /"flow" is enabled twice/],

@@ -1,9 +1,8 @@
 import { SluiceError } from '../../base/errors.ts'
-import type { Logger } from '../../base/logger.ts'
 import type { FlowView } from '../../model/flow-view.ts'
 import { ContextCaches } from './context/caches.ts'
 import { ContextLabeler } from './context/labeler.ts'
-import { contextOptions, type MetricSpec } from './context/options.ts'
+import { CONTEXT_OPTIONS, contextOptions, type MetricSpec } from './context/options.ts'
 import type { FamilyShape, FlowPredicate, HandlerDefinition, HandlerKit, MetricHandler } from './handlers/handler.ts'
 import { HANDLERS } from './handlers/index.ts'
 import { DEFAULT_MAX_SERIES, DEFAULT_MAX_SERIES_PER_FAMILY, SeriesBudget } from './series/budget.ts'
@@ -19,7 +18,6 @@ export interface MetricFilter {
 }
 
 export interface MetricSetOptions {
-  readonly logger: Logger
   /** Time series of all families together. */
   readonly maxSeries?: number
   readonly maxSeriesPerFamily?: number
@@ -38,6 +36,37 @@ interface Entry {
 /** Between two sweeps of the label values, milliseconds: a sweep reads every series' key. */
 const SWEEP_INTERVAL_MS = 10_000
 
+/**
+ * The handlers that specs name, one for each.
+ *
+ * @throws SluiceError SLUICE_CONFIG_INVALID for an unknown handler, option or context value, a handler named twice, and
+ * handlers that exclude each other
+ */
+export function definitionsOf(specs: readonly MetricSpec[]): HandlerDefinition[] {
+  const found: HandlerDefinition[] = []
+  for (const spec of specs) {
+    const definition = HANDLERS.find((handler) => handler.name === spec.name)
+    if (definition === undefined) {
+      const known = HANDLERS.map((handler) => handler.name).join(', ')
+      throw invalid(`Metric "${spec.name}" is not known, want one of ${known}`)
+    }
+    const known = [...Object.keys(definition.options ?? {}), ...CONTEXT_OPTIONS]
+    for (const key of spec.options.keys()) {
+      if (known.some((name) => name.toLowerCase() === key)) continue
+      throw invalid(`Metric "${spec.name}" has no option "${key}", want one of ${known.join(', ')}`)
+    }
+    contextOptions(spec)
+    for (const other of found) {
+      if (other.name === spec.name) throw invalid(`Metric "${spec.name}" is enabled twice, want it once`)
+      if (definition.conflictsWith?.includes(other.name)) {
+        throw invalid(`Metrics "${other.name}" and "${spec.name}" write the same families, want only one of them`)
+      }
+    }
+    found.push(definition)
+  }
+  return found
+}
+
 /** The enabled flow metrics: counts each flow into each, and keeps their label values and series within bounds. */
 export class MetricSet {
   readonly budget: SeriesBudget
@@ -45,25 +74,23 @@ export class MetricSet {
   readonly #caches: ContextCaches
   readonly #entries: Entry[] = []
   readonly #labelers = new Map<string, ContextLabeler>()
-  readonly #logger: Logger
   readonly #perFamily: number
   readonly #shared: FamilyShared
   #lastSweepMs = Number.NEGATIVE_INFINITY
 
   /**
-   * @throws SluiceError SLUICE_CONFIG_INVALID for an unknown context value, a handler named twice, and handlers that
-   * exclude each other; an unknown handler is logged and left out
+   * @throws SluiceError SLUICE_CONFIG_INVALID as definitionsOf()
    */
-  constructor(specs: readonly MetricSpec[], options: MetricSetOptions) {
+  constructor(specs: readonly MetricSpec[], options: MetricSetOptions = {}) {
+    const definitions = definitionsOf(specs)
     const maxSeries = options.maxSeries ?? DEFAULT_MAX_SERIES
-    this.#logger = options.logger
     this.budget = new SeriesBudget(maxSeries)
     this.#perFamily = options.maxSeriesPerFamily ?? Math.min(DEFAULT_MAX_SERIES_PER_FAMILY, maxSeries)
     // Room for the values of as many label sets again as there can be series, so that sweeps are rare.
     this.values = new ValueTable(Math.max(1024, 2 * maxSeries))
     this.#caches = new ContextCaches(this.values)
     this.#shared = { values: this.values, budget: this.budget, onSeries: options.onSeries ?? (() => {}) }
-    for (const spec of specs) this.#enable(spec, options.filters?.get(spec.name))
+    for (const [i, spec] of specs.entries()) this.#enable(definitions[i]!, spec, options.filters?.get(spec.name))
   }
 
   get families(): Family[] {
@@ -111,19 +138,7 @@ export class MetricSet {
     return removed
   }
 
-  #enable(spec: MetricSpec, filter: MetricFilter | undefined): void {
-    const definition = HANDLERS.find((handler) => handler.name === spec.name)
-    if (definition === undefined) {
-      const known = HANDLERS.map((handler) => handler.name)
-      this.#logger.warn({ metric: spec.name, known }, 'Unknown metric left out')
-      return
-    }
-    for (const other of this.#entries) {
-      if (other.name === spec.name) throw conflict(`Metric "${spec.name}" is enabled twice, want it once`)
-      if (definition.conflictsWith?.includes(other.name)) {
-        throw conflict(`Metrics "${other.name}" and "${spec.name}" write the same families, want only one of them`)
-      }
-    }
+  #enable(definition: HandlerDefinition, spec: MetricSpec, filter: MetricFilter | undefined): void {
     const handler = definition.create(this.#kit(definition, spec))
     this.#entries.push({ name: spec.name, handler, wanted: predicateOf(filter) })
   }
@@ -176,6 +191,6 @@ function predicateOf(filter: MetricFilter | undefined): FlowPredicate | undefine
     (include.length === 0 || include.some((wants) => wants(view))) && !exclude.some((wants) => wants(view))
 }
 
-function conflict(message: string): SluiceError {
+function invalid(message: string): SluiceError {
   return new SluiceError('SLUICE_CONFIG_INVALID', message)
 }

@@ -1,5 +1,3 @@
-import type { Logger } from '../../base/logger.ts'
-import { silentLogger } from '../../base/logger.ts'
 import { type MetricSpec, parseMetrics } from '../../exporters/prometheus/context/options.ts'
 import { MetricSet, type MetricSetOptions } from '../../exporters/prometheus/metric-set.ts'
 import { FamilyRenderer, PartPool, ScrapeText, TimeSlice } from '../../exporters/prometheus/render.ts'
@@ -16,11 +14,11 @@ export class CountedFlows {
 
   constructor(
     metrics: string | readonly MetricSpec[],
-    options: Partial<MetricSetOptions> & { logger?: Logger; store?: TestFlowStore } = {},
+    options: Partial<MetricSetOptions> & { store?: TestFlowStore } = {},
   ) {
     this.store = options.store ?? new TestFlowStore()
     const specs = typeof metrics === 'string' ? parseMetrics(metrics) : metrics
-    this.metrics = new MetricSet(specs, { logger: silentLogger, ...options })
+    this.metrics = new MetricSet(specs, options)
     this.#view = this.store.createView()
   }
 

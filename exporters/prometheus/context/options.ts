@@ -33,6 +33,17 @@ export const CONTEXT_LABELS = [
 ] as const
 export type ContextLabelName = (typeof CONTEXT_LABELS)[number]
 
+/** Options that every handler has. */
+export const CONTEXT_OPTIONS = [
+  'sourceContext',
+  'sourceEgressContext',
+  'sourceIngressContext',
+  'destinationContext',
+  'destinationEgressContext',
+  'destinationIngressContext',
+  'labelsContext',
+] as const
+
 /** Identifiers for one end: the plain list, and those for one traffic direction. Empty = not set. */
 export interface EndContext {
   readonly any: readonly ContextIdentifier[]
