@@ -91,6 +91,11 @@ export class EndpointTable {
     return this.#devices.ref(ifindex)
   }
 
+  /** Whether it is known which addresses are behind an interface. */
+  hasAddresses(ifindex: number): boolean {
+    return (this.#devices.get(ifindex)?.info.ips.length ?? 0) > 0
+  }
+
   /** Name of an interface, also for a minute after it has gone. */
   interfaceName(ifindex: number): string {
     return this.#devices.get(ifindex)?.info.name ?? ''

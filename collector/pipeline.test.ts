@@ -272,6 +272,33 @@ describe('stamps', () => {
     hostNetwork: false,
   })
 
+  test('the address names the local side while nobody knows what is behind the interface', () => {
+    const { state, reader, collector, flow } = setUp()
+    state.upsertPod(pod('a', '10.0.0.1'))
+    state.upsertPod(pod('b', '10.0.0.2'))
+    state.upsertPod({ ...pod('elsewhere', '10.0.0.9'), nodeName: 'node-2' })
+    state.endpoints.addInterface({ ifindex: 7, name: 'lxc7', ips: [] })
+    state.endpoints.addInterface({ ifindex: 8, name: 'lxc8', ips: ['10.0.0.77'] })
+    reader.push(
+      { ifindex: 7, state: FlowState.FROM_POD },
+      { ifindex: 7, state: 0 },
+      // Nobody of this node, and one that does not own the address it sends with.
+      { ifindex: 7, state: FlowState.FROM_POD, srcIp: '10.0.0.9' },
+      { ifindex: 8, state: FlowState.FROM_POD },
+    )
+    collector.drain()
+    expect([0, 1, 2, 3].map((i) => [flow(i).source.podName, flow(i).destination.podName])).toEqual([
+      ['a', 'b'],
+      ['a', 'b'],
+      ['', 'b'],
+      ['', 'b'],
+    ])
+    state.endpoints.addInterface({ ifindex: 7, name: 'lxc7', ips: ['10.0.0.2'] })
+    reader.push({ ifindex: 7, state: FlowState.FROM_POD })
+    collector.drain()
+    expect(flow(4).source.podName).toBe('b')
+  })
+
   test('the interface names the local side, the address the other', () => {
     const { state, reader, collector, flow } = setUp()
     state.upsertPod(pod('a', '10.0.0.1'))

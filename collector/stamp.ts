@@ -112,7 +112,7 @@ export class Stamper {
     const family = this.#u8[bytes + FLOW_EVENT.ipVersion]!
     const protocol = this.#u8[bytes + FLOW_EVENT.protocol]!
     const fromPod = (this.#u8[bytes + FLOW_EVENT.state]! & FlowState.FROM_POD) !== 0
-    const local = endpoints.byInterface(u32[slot + AT.ifindex]!)
+    const local = this.#local(slot, fromPod)
     const podLink = local !== 0
     const src = podLink && fromPod ? local : endpoints.lookup(u32, slot + AT.srcIp, family, podLink)
     const dst = podLink && !fromPod ? local : endpoints.lookup(u32, slot + AT.dstIp, family, podLink)
@@ -134,6 +134,20 @@ export class Stamper {
     if (this.#u8[at] !== 0) return
     const reason = this.#u8[bytes + FLOW_EVENT.dropReason]! | (this.#u8[bytes + FLOW_EVENT.dropReason + 1]! << 8)
     this.#u8[at] = this.#parts.dropReasonAt(reason, this.#u32[(bytes + FLOW_EVENT.dropLocation) >> 2]!)
+  }
+
+  /**
+   * The pod behind the interface. While nobody knows the addresses behind it (a pod that has just come, a namespace that
+   * may not be entered), the pod of this node that the packet's own address belongs to.
+   */
+  #local(slot: number, fromPod: boolean): number {
+    const { endpoints } = this.#parts
+    const ifindex = this.#u32[slot + AT.ifindex]!
+    const ref = endpoints.byInterface(ifindex)
+    if (ref === 0 || endpoints.get(ref).podName !== '' || endpoints.hasAddresses(ifindex)) return ref
+    const owner = endpoints.addresses.get(this.#u32, slot + (fromPod ? AT.srcIp : AT.dstIp)) & REF_MASK
+    const { podName, isLocal } = endpoints.get(owner)
+    return podName !== '' && isLocal ? owner : ref
   }
 
   /** A name of an address is what the other end asked for: the destination's view of the source, and the reverse. */
