@@ -84,8 +84,8 @@ export class KernelPart implements KernelSide, TelemetrySource, AsyncDisposable 
     this.interfaces = new Interfaces(this.datapath, { uplinks })
   }
 
-  /** Attaches to the devices and keeps the collector's table of them. */
-  start(state: CollectorState): void {
+  /** Attaches to the devices and keeps the collector's table of them. Resolves when those that are there are attached. */
+  async start(state: CollectorState): Promise<void> {
     const { reused, replaced, missingTracepoints } = this.datapath.report
     if (reused.length > 0) this.#log.info({ maps: reused.length }, 'took over the maps of a former agent')
     if (replaced.length > 0) this.#log.info({ maps: replaced }, 'replaced maps of another size or layout')
@@ -99,8 +99,9 @@ export class KernelPart implements KernelSide, TelemetrySource, AsyncDisposable 
       else if (shown.kind === 'pod')
         state.endpoints.addInterface({ ifindex: shown.ifindex, name: shown.name, ips: shown.ips })
     })
-    this.interfaces.start()
+    const attached = this.interfaces.start()
     this.datapath.start()
+    await attached
   }
 
   ringLost(): number {

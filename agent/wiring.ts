@@ -138,8 +138,9 @@ export class Agent implements AsyncDisposable {
       this.prometheus?.attach(this.state.history)
       await this.health.start()
       await this.api.start()
-      this.kernel?.start(this.state)
+      const attached = this.kernel?.start(this.state)
       this.collector.start()
+      await attached
       await this.#startTelemetry()
       this.#agentEvents.agentStarted()
       this.#ready = true
