@@ -54,9 +54,25 @@ describe('loadConfig()', () => {
 
   test('names the environment variable or flag that is wrong', () => {
     expect(errorOf(() => loadConfig({ env: { SLUICE_KERNEL_MAX_FLOWS: 'many' } })).message).toContain(
-      '"kernel.maxFlows" = "many"',
+      'SLUICE_KERNEL_MAX_FLOWS: "kernel.maxFlows" = "many"',
+    )
+    expect(errorOf(() => loadConfig({ env: {}, overrides: { 'api.listen': 'x,y' } })).message).toContain(
+      'flag: "api.listen[1]" = "y"',
+    )
+    expect(errorOf(() => loadConfig({ env: { SLUICE_LOG_MAX_BACKUP: '3' } })).message).toContain(
+      'SLUICE_LOG_MAX_BACKUP: no such key',
     )
     expect(errorOf(() => loadConfig({ env: {}, overrides: { 'log.pat': 'x' } })).message).toContain('"log.pat"')
+  })
+
+  test('passes over what Kubernetes sets for Services, and variables that are no configuration', () => {
+    const env = {
+      SLUICE_METRICS_SERVICE_HOST: '10.96.0.7',
+      SLUICE_METRICS_PORT: 'tcp://10.96.0.7:9965',
+      SLUICE_METRICS_PORT_9965_TCP_ADDR: '10.96.0.7',
+      SLUICE_DEBUG: '1',
+    }
+    expect(loadConfig({ env }).metrics.listen).toBe(':9965')
   })
 
   test('names the file that cannot be read', () => {

@@ -280,9 +280,11 @@ export function loadConfig(options: { path?: string; env?: NodeJS.ProcessEnv; ov
   const result = configSchema.safeParse(merged)
   if (!result.success) {
     // The file alone was good, so what is wrong now came with the environment or a flag.
-    const problems = describeIssues(result.error.issues, merged).map(
-      (problem) => `  environment or flag: ${problem.text}`,
-    )
+    const origins = new Map(given.map(([key, , origin]) => [key, origin]))
+    const problems = describeIssues(result.error.issues, merged).map(({ path, text }) => {
+      const origin = origins.get(path.slice(0, 2).join('.')) ?? 'environment or flag'
+      return `  ${origin}: ${text}`
+    })
     throw new SluiceError('SLUICE_CONFIG_INVALID', `Cannot use the configuration:\n${problems.join('\n')}`)
   }
   return result.data
@@ -338,7 +340,27 @@ function environmentKeys(env: NodeJS.ProcessEnv): [string, unknown, string][] {
     const value = env[name]
     if (value !== undefined) found.push([key, value, name])
   }
+  refuseUnknown(
+    env,
+    found.map(([, , name]) => name),
+  )
   return found
+}
+
+/** What Kubernetes sets in every pod for a Service named sluice-log, sluice-api and so on. */
+const SERVICE_LINK = /_(SERVICE_(HOST|PORT)|PORT)(_|$)/
+
+/** A misspelt variable is a mistake like a misspelt key: names that begin as a section's do must be one of its keys. */
+function refuseUnknown(env: NodeJS.ProcessEnv, known: readonly string[]): void {
+  const sections = Object.keys(configSchema.shape).map((section) => `${environmentName(section)}_`)
+  const unknown = Object.keys(env).filter(
+    (name) => sections.some((section) => name.startsWith(section)) && !known.includes(name) && !SERVICE_LINK.test(name),
+  )
+  if (unknown.length === 0) return
+  throw new SluiceError(
+    'SLUICE_CONFIG_INVALID',
+    `Cannot use the environment: ${unknown.slice(0, 20).join(', ')}: no such key; docs/config.md lists the variables`,
+  )
 }
 
 /** A copy with one key set; text is turned into what the schema has at that place. */
