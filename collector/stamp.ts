@@ -145,7 +145,7 @@ export class Stamper {
     const ifindex = this.#u32[slot + AT.ifindex]!
     const ref = endpoints.byInterface(ifindex)
     if (ref === 0 || endpoints.get(ref).podName !== '' || endpoints.hasAddresses(ifindex)) return ref
-    const owner = endpoints.addresses.get(this.#u32, slot + (fromPod ? AT.srcIp : AT.dstIp)) & REF_MASK
+    const owner = endpoints.addresses.get(this.#u32, slot + (fromPod ? AT.srcIp : AT.dstIp))
     const { podName, isLocal } = endpoints.get(owner)
     return podName !== '' && isLocal ? owner : ref
   }
