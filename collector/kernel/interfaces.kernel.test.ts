@@ -1,4 +1,5 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
@@ -155,20 +156,15 @@ describeKernel('Interfaces', () => {
     await w.start()
     w.node.ip(['link add host9 type veth peer name tmp9', 'link set host9 up'])
     // A process in a namespace of its own, as a container's.
-    const script = 'echo $$; exec sleep 30'
-    const child = execFileSync(
-      'sh',
-      ['-c', `unshare -n sh -c '${script}' >/tmp/sluice-moved.pid 2>/dev/null & sleep 0.2; cat /tmp/sluice-moved.pid`],
-      { encoding: 'utf8' },
-    ).trim()
-    onTestFinished(() => {
-      execFileSync('kill', [child])
-      rmSync('/tmp/sluice-moved.pid', { force: true })
+    const child = spawn('unshare', ['--net', 'sh', '-c', 'echo there; exec sleep 60'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
     })
+    onTestFinished(() => void child.kill())
+    await once(child.stdout, 'data')
     expect(w.names()).toEqual([])
-    w.node.ip([`link set tmp9 netns ${child} name eth0`])
+    w.node.ip([`link set tmp9 netns ${child.pid} name eth0`])
     await eventually('the pod is watched', () => w.names().includes('host9'))
-    execFileSync('nsenter', [`--net=/proc/${child}/ns/net`, 'ip', 'addr', 'add', '10.79.9.9/32', 'dev', 'eth0'])
+    execFileSync('nsenter', [`--net=/proc/${child.pid}/ns/net`, 'ip', 'addr', 'add', '10.79.9.9/32', 'dev', 'eth0'])
     await eventually('its address is known', () => w.interfaces.list()[0]!.ips[0] === '10.79.9.9')
     expect(w.interfaces.list()[0]).toMatchObject({ podInterface: 'eth0' })
     expect(w.events.at(-1)!.kind).toBe('changed')
