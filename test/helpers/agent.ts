@@ -30,6 +30,8 @@ export interface TestAgentOptions {
   /** Command and arguments that run the agent, for other namespaces or rights: [`setpriv`, `--reuid`, `1000`, `--`]. */
   readonly wrapper?: readonly string[]
   readonly env?: NodeJS.ProcessEnv
+  /** Runs another build than this one. */
+  readonly command?: readonly string[]
   /** Parent of the instance's pins. Default: TEST_PIN_ROOT */
   readonly pinRoot?: string
 }
@@ -241,17 +243,8 @@ export class TestAgent implements AsyncDisposable {
       ...more,
     }
     const flags = Object.entries(settings).flatMap(([key, value]) => ['--set', `${key}=${value}`])
-    const { wrapper = [], env } = this.#options
-    const [command, ...args] = [
-      'setpriv',
-      '--pdeathsig',
-      'KILL',
-      '--',
-      ...wrapper,
-      ...sluiceCommand(),
-      'agent',
-      ...flags,
-    ]
+    const { wrapper = [], env, command: given = sluiceCommand() } = this.#options
+    const [command, ...args] = ['setpriv', '--pdeathsig', 'KILL', '--', ...wrapper, ...given, 'agent', ...flags]
     const child = spawn(command!, args, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, ...env } })
     this.#child = child
     this.#closed = once(child, 'close').then(([code, signal]) => {
