@@ -326,12 +326,14 @@ function exporterStatus(name: string, exporter: Exporter | undefined, target: st
   if (!exporter) return { name: `exporter/${name}`, state: 'off', message: 'switched off', details: {} }
   const { delivered, waiting, lost, lostByReason } = exporter.ledger
   const problems: string[] = []
-  if (exporter.trouble !== undefined) problems.push(`cannot write (${exporter.trouble}): ${waiting} flows wait`)
+  const { trouble } = exporter
+  if (trouble !== undefined) problems.push(`does not deliver at present (${trouble}): ${waiting} flows wait`)
   if (lost > 0)
     problems.push(`${lost} flows lost: ${[...lostByReason].map(([reason, n]) => `${reason} ${n}`).join(', ')}`)
   return {
     name: `exporter/${name}`,
-    state: problems.length > 0 ? 'degraded' : 'ok',
+    // What was lost once is past; what does not work now keeps the agent from being ready.
+    state: trouble !== undefined ? 'failed' : lost > 0 ? 'degraded' : 'ok',
     message: problems.join('; '),
     details: { target, delivered, waiting, lost },
   }

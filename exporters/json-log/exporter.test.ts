@@ -8,6 +8,7 @@ import {
   renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs'
@@ -122,6 +123,17 @@ describe('JsonLogExporter', () => {
     expect(numbersIn(path)).toEqual([7, 1])
     expect(messages).toContain('Log ended in half a line, which was cut off')
     expect(metrics(exporter)['sluice_log_repaired_bytes_total']).toBe(22)
+  })
+
+  test('tells of its trouble from the start, before there is anything to write', async () => {
+    // A link that points nowhere: the folder cannot be made, and may be there later.
+    symlinkSync(join(directory, 'later', 'logs'), join(directory, 'hubble'))
+    const exporter = await start()
+    expect(exporter.trouble).toBe('io_error')
+    mkdirSync(join(directory, 'later', 'logs'), { recursive: true })
+    feed(exporter, new TestFlowStore(), 0, 1)
+    await exporter.flush(5000)
+    expect([exporter.trouble, allNumbers()]).toEqual([undefined, [1]])
   })
 
   test('rotates before the limit, never cuts a line and loses none', async () => {

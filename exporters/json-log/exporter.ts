@@ -8,7 +8,7 @@ import { Chunk, type ChunkSource } from './chunk.ts'
 import type { ResolvedJsonLogOptions } from './config.ts'
 import { FlowEncoder } from './encode.ts'
 import type { Emitter } from './flow-fragments.ts'
-import { type FileEvent, LogFile, LogWriteError } from './log-file.ts'
+import { type FileEvent, LogFile, LogWriteError, toWriteError } from './log-file.ts'
 import { LostLines } from './lost-lines.ts'
 import { Pause } from './pause.ts'
 import { JsonLogTelemetry } from './telemetry.ts'
@@ -87,7 +87,7 @@ export class JsonLogExporter implements Exporter, TelemetrySource {
         const text = `Cannot open log "${this.#options.path}": ${errorText(error)}, want the path of a file`
         throw new SluiceError('SLUICE_EXPORTER_START', text, { cause: error })
       }
-      this.#telemetry.openFailed(error)
+      this.#telemetry.openFailed(toWriteError(error, this.#options.path))
     }
     this.#pump = this.#run()
   }

@@ -279,7 +279,8 @@ const FAILURES: Readonly<Record<string, WriteFailure>> = {
   EPERM: 'permission',
 }
 
-function toWriteError(error: unknown, path: string): LogWriteError {
+/** The reason behind an error of the file system. */
+export function toWriteError(error: unknown, path: string): LogWriteError {
   const { code = '', message } = error as NodeJS.ErrnoException
   return new LogWriteError(FAILURES[code] ?? 'io_error', `Cannot write to "${path}": ${message}`, error)
 }

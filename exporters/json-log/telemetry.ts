@@ -68,8 +68,10 @@ export class JsonLogTelemetry {
     })
   }
 
-  openFailed(error: unknown): void {
-    this.#logger.error({ path: this.#path }, `Cannot open log: ${errorText(error)}; trying again with every write`)
+  openFailed(error: LogWriteError): void {
+    this.failure = error.reason
+    const fields = { path: this.#path, reason: error.reason }
+    this.#logger.error(fields, `Cannot open log: ${errorText(error.cause)}; trying again with every write`)
   }
 
   overran(flows: number): void {

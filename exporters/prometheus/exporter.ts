@@ -111,6 +111,10 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
     return this.#server.url
   }
 
+  get trouble(): string | undefined {
+    return this.#server.isWaiting ? 'no certificate yet' : undefined
+  }
+
   async start(signal: AbortSignal): Promise<void> {
     await this.#server.start(signal)
     this.#timer = setInterval(() => this.removeStale(), STALE_TICK_MS)

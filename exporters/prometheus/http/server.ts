@@ -63,6 +63,11 @@ export class MetricsServer implements AsyncDisposable {
     return `${this.#options.tls ? 'https' : 'http'}://${hostPortText({ host: host || '127.0.0.1', port: address.port })}/metrics`
   }
 
+  /** Started, and not listening for want of a certificate. */
+  get isWaiting(): boolean {
+    return this.#certificates !== undefined && this.#server === undefined && !this.#isDisposed
+  }
+
   get certificates(): CertificateFiles | undefined {
     return this.#certificates
   }
