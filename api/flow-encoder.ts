@@ -182,7 +182,9 @@ export class FlowEncoder {
     if (f.networkInterface !== NONE) {
       const ifindex = view.isL7 ? 0 : view.ifindex
       if (ifindex !== 0 || f.networkInterface === PART) {
-        out.raw(this.#fragments.interfaceOf(ifindex, ifindex === 0 ? '' : this.#context.interfaceName(ifindex)))
+        out.raw(
+          this.#fragments.networkInterface.get(ifindex, ifindex === 0 ? '' : this.#context.interfaceName(ifindex)),
+        )
       }
     }
     this.#fragments.writeNode(out, this.#context.nodeLabels)

@@ -1,12 +1,15 @@
+import { FragmentCache } from '../base/fragment-cache.ts'
 import type { Endpoint, Service } from '../model/endpoint.ts'
 import type { FlowContext, KernelDropReason } from '../model/flow-view.ts'
 import { type MaskTree, projectMessage } from './field-mask.ts'
 import { FLOW_FIELD, type FlowFieldSet, NONE } from './flow-fields.ts'
-import { FragmentCache } from './fragment-cache.ts'
 import { WireWriter } from './wire.ts'
 
 /** Labels of one endpoint, or names of one address, stop here: 64 KiB keeps a response far below gRPC's 4 MiB. */
 const MAX_LIST_BYTES = 64 * 1024
+
+/** Bytes of one cache: 8,192 endpoints of 1 kB. When labels are longer, fewer are kept. */
+const MAX_CACHE_BYTES = 8 << 20
 
 /** Cached bytes of what flows share, tag and length included: ready to be copied into a flow. */
 export class FlowFragments {
@@ -18,40 +21,39 @@ export class FlowFragments {
   readonly destinationService: FragmentCache<Service | undefined>
   readonly dropReason: FragmentCache<KernelDropReason>
   readonly summary: FragmentCache<string>
+  /** By index and name: a device that is renamed gets new bytes. */
+  readonly networkInterface: FragmentCache<string>
   readonly #emitterAndNode: Uint8Array
   readonly #nodeLabels: FragmentCache<readonly string[]> | undefined
   readonly #parts: FlowFieldSet['parts']
   readonly #writer = new WireWriter(4096)
-  readonly #interfaces: Interface[] = []
 
   /** @param slots of the endpoint caches; the others are smaller */
   constructor(context: FlowContext, fields: FlowFieldSet, options: { slots: number; version: string }) {
     const { slots } = options
     this.#parts = fields.parts
     const F = FLOW_FIELD
-    this.source = new FragmentCache(slots, (e) => this.#message(F.source, (w) => writeEndpoint(w, e)))
-    this.destination = new FragmentCache(slots, (e) => this.#message(F.destination, (w) => writeEndpoint(w, e)))
-    this.sourceNames = new FragmentCache(slots, (names) => this.#list(F.sourceNames, names))
-    this.destinationNames = new FragmentCache(slots, (names) => this.#list(F.destinationNames, names))
-    this.sourceService = new FragmentCache(512, (s) => this.#service(F.sourceService, s))
-    this.destinationService = new FragmentCache(512, (s) => this.#service(F.destinationService, s))
-    this.dropReason = new FragmentCache(256, (reason) => this.#text(F.extDropReason, reason.name))
-    this.summary = new FragmentCache(1024, (text) => this.#text(F.summary, text))
+    this.source = new FragmentCache(slots, MAX_CACHE_BYTES, (e) => this.#message(F.source, (w) => writeEndpoint(w, e)))
+    this.destination = new FragmentCache(slots, MAX_CACHE_BYTES, (e) =>
+      this.#message(F.destination, (w) => writeEndpoint(w, e)),
+    )
+    this.sourceNames = new FragmentCache(slots, MAX_CACHE_BYTES, (names) => this.#list(F.sourceNames, names))
+    this.destinationNames = new FragmentCache(slots, MAX_CACHE_BYTES, (names) => this.#list(F.destinationNames, names))
+    this.sourceService = new FragmentCache(512, MAX_CACHE_BYTES, (s) => this.#service(F.sourceService, s))
+    this.destinationService = new FragmentCache(512, MAX_CACHE_BYTES, (s) => this.#service(F.destinationService, s))
+    this.dropReason = new FragmentCache(256, MAX_CACHE_BYTES, (reason) => this.#text(F.extDropReason, reason.name))
+    this.summary = new FragmentCache(1024, MAX_CACHE_BYTES, (text) => this.#text(F.summary, text))
+    this.networkInterface = new FragmentCache(1024, MAX_CACHE_BYTES, (name, ifindex) =>
+      this.#message(F.networkInterface, (w) => {
+        w.uint(1, ifindex)
+        w.text(2, name)
+      }),
+    )
     this.#emitterAndNode = this.#node(context, fields, options.version)
     this.#nodeLabels =
-      fields.nodeLabels === NONE ? undefined : new FragmentCache(1, (labels) => this.#list(F.nodeLabels, labels))
-  }
-
-  /** The bytes of `interface`; a device that is renamed gets new ones. */
-  interfaceOf(ifindex: number, name: string): Uint8Array {
-    const known = this.#interfaces[ifindex & 1023]
-    if (known !== undefined && known.ifindex === ifindex && known.name === name) return known.bytes
-    const bytes = this.#message(FLOW_FIELD.networkInterface, (w) => {
-      w.uint(1, ifindex)
-      w.text(2, name)
-    })
-    this.#interfaces[ifindex & 1023] = { ifindex, name, bytes }
-    return bytes
+      fields.nodeLabels === NONE
+        ? undefined
+        : new FragmentCache(1, MAX_CACHE_BYTES, (labels) => this.#list(F.nodeLabels, labels))
   }
 
   /** What every flow of this node says: emitter, node_name, node_labels. The labels may change while the agent runs. */
@@ -105,12 +107,6 @@ export class FlowFragments {
     writeList(w, field, texts)
     return w.slice(0)
   }
-}
-
-interface Interface {
-  readonly ifindex: number
-  readonly name: string
-  readonly bytes: Uint8Array
 }
 
 /** Tag, length and the wanted part of a message. */

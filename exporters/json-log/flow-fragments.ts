@@ -1,3 +1,4 @@
+import { FragmentCache } from '../../base/fragment-cache.ts'
 import type { Endpoint, Service } from '../../model/endpoint.ts'
 import { type FieldMask, takes } from '../../model/field-mask.ts'
 import type { FlowContext, FlowView } from '../../model/flow-view.ts'
@@ -5,7 +6,6 @@ import { FLOW_EVENT } from '../../model/layouts.gen.ts'
 import { PROTOCOL, tcpFlagsText } from '../../model/protocol-names.ts'
 import { flowSummary } from '../../model/summary.ts'
 import { bytesOf } from './bytes.ts'
-import { FragmentCache } from './fragment-cache.ts'
 import {
   directionMembers,
   dropReasonMember,

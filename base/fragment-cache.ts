@@ -1,14 +1,18 @@
+/** Stands in slots that hold nothing: no source of a caller, not even undefined, is equal to it. */
+const EMPTY = Symbol('empty')
+
 /**
- * Encoded pieces of lines by a small integer. Direct-mapped: a key has one slot and a newcomer takes it over, so size
- * is fixed, a hit costs a comparison and nothing is kept in order. References are handed out in sequence, so that
- * those in use at one time rarely share a slot.
+ * Encoded pieces of messages or lines by a small integer. Direct-mapped: a key has one slot and a newcomer takes it
+ * over, so size is fixed, a hit costs two comparisons and nothing is kept in order. References are handed out in
+ * sequence, so that those in use at one time rarely share a slot. A piece is used only for the very thing it was made
+ * from: the cache is never stale.
  */
 export class FragmentCache<T> {
   readonly #slotMask: number
   readonly #maxBytes: number
   readonly #build: (source: T, key: number) => Uint8Array
   readonly #keys: Int32Array
-  readonly #sources: (T | undefined)[]
+  readonly #sources: (T | typeof EMPTY)[]
   readonly #pieces: (Uint8Array | undefined)[]
   #bytes = 0
   /** Look-ups that had to build. */
@@ -24,15 +28,15 @@ export class FragmentCache<T> {
     this.#maxBytes = maxBytes
     this.#build = build
     this.#keys = new Int32Array(slots)
-    this.#sources = new Array(slots).fill(undefined)
-    this.#pieces = new Array(slots).fill(undefined)
+    this.#sources = new Array<T | typeof EMPTY>(slots).fill(EMPTY)
+    this.#pieces = new Array<Uint8Array | undefined>(slots).fill(undefined)
   }
 
   /**
    * The piece of a key.
    *
    * @param key a word; its low bits choose the slot
-   * @param source not undefined; what the piece was made from: a piece made from another object (or text) is made again
+   * @param source what the piece is made from: a piece made from another object (or text) is made again
    */
   get(key: number, source: T): Uint8Array {
     const slot = key & this.#slotMask
@@ -61,7 +65,7 @@ export class FragmentCache<T> {
   }
 
   clear(): void {
-    this.#sources.fill(undefined)
+    this.#sources.fill(EMPTY)
     this.#pieces.fill(undefined)
     this.#bytes = 0
   }
