@@ -19,7 +19,10 @@ RUN npm ci --omit=dev
 
 FROM node:24-bookworm-slim
 RUN apt-get update \
-  && apt-get install -y --no-install-recommends libbpf1 \
+  && apt-get install -y --no-install-recommends libbpf1 libcap2-bin \
+  # A user who is not root gets a container's capabilities only through the file it runs.
+  && setcap cap_bpf,cap_net_admin,cap_perfmon=ep /usr/local/bin/node \
+  && apt-get purge -y --auto-remove libcap2-bin \
   && rm -rf /var/lib/apt/lists/* /usr/local/lib/node_modules /usr/local/bin/npm /usr/local/bin/npx /opt/yarn* \
   && groupadd --gid 10001 sluice && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin sluice \
   && install -d -o sluice -g sluice -m 0755 /var/log/acns/hubble /var/run/sluice
@@ -30,7 +33,9 @@ COPY --from=build /src/native/build/Release/sluice_native.node native/build/Rele
 COPY --from=build /src/bpf/build/sluice.bpf.o bpf/build/
 COPY --from=build /src/bin bin
 COPY package.json LICENSE ./
-# The agent runs as this user with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; a bpffs directory must be writable for it.
+# The container must be given CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or node does not start; with
+# allowPrivilegeEscalation: false the kernel withholds them and the agent says so. A directory of the host's bpffs that
+# this user may write to goes to /sys/fs/bpf/sluice. As root (--user 0) the capabilities alone do.
 USER sluice
 ENV NODE_ENV=production
 EXPOSE 4244 9965
