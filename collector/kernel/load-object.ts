@@ -52,6 +52,16 @@ export interface LoadedParts {
  * @throws SluiceError SLUICE_KERNEL_LOAD, SLUICE_KERNEL_UNSUPPORTED, SLUICE_PIN_DIR, SLUICE_KERNEL_ATTACH
  */
 export function loadParts(options: DatapathOptions, owned: Disposables): LoadedParts {
+  try {
+    return partsOf(options, owned)
+  } catch (cause) {
+    if (SluiceError.is(cause)) throw cause
+    // What the kernel refuses on the way, a map without CAP_BPF first of all.
+    throw new SluiceError('SLUICE_KERNEL_LOAD', errorText(cause), { cause })
+  }
+}
+
+function partsOf(options: DatapathOptions, owned: Disposables): LoadedParts {
   const node = owned.use(new NodeNamespace(options.netns))
   const pins =
     options.pinPath === undefined ? undefined : owned.use(PinDirectory.open(options.pinPath, options.instance))

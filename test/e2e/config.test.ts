@@ -1,11 +1,11 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { Lab } from '../../lab/index.ts'
-import { runSluice, TEST_PIN_ROOT } from '../helpers/agent.ts'
+import { runSluice, sluiceCommand, TEST_PIN_ROOT } from '../helpers/agent.ts'
 import { describeKernel } from '../helpers/privileged.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'sluice-config-'))
@@ -119,3 +119,14 @@ function tool(command: string, ...args: string[]): string {
   const path = `${process.env['PATH']}:/usr/sbin:/sbin`
   return execFileSync(command, args, { encoding: 'utf8', env: { ...process.env, PATH: path } })
 }
+
+describeKernel('sluice agent without capabilities', () => {
+  test('says what it needs instead of what the kernel answered alone', () => {
+    const bare = ['--bounding-set', '-all', '--inh-caps', '-all', '--', ...sluiceCommand()]
+    const { status, stderr } = spawnSync('setpriv', [...bare, 'agent', '--dry-run', '--log-format', 'text'], {
+      encoding: 'utf8',
+    })
+    expect(stderr).toMatch(/agent cannot run {2}code=SLUICE_KERNEL_LOAD remedy=.*CAP_BPF.* err=.*EPERM/)
+    expect(status).toBe(1)
+  })
+})
