@@ -1,12 +1,13 @@
 /**
  * Runs the benchmarks: `npm run bench`, `npm run bench -- NAME ...` for some, `-- --json` for one JSON object a figure,
- * `-- --list` for their names. Exit code 1 when a goal is missed or a benchmark fails.
+ * `-- --list` for their names, `-- --write-docs` to put the figures into docs/benchmarks.md too. Exit code 1 when a goal is missed or a benchmark fails.
  */
 import { readdirSync } from 'node:fs'
 import { availableParallelism, cpus, release } from 'node:os'
 import { styleText } from 'node:util'
 import { errorText } from '../base/errors.ts'
 import type { Benchmark, Figure } from './figure.ts'
+import { valueText, writeDocs } from './write-docs.ts'
 
 const here = new URL('.', import.meta.url).pathname
 const names = readdirSync(here)
@@ -22,13 +23,9 @@ async function runOne(name: string): Promise<Figure[]> {
 }
 
 function show(figure: Figure): void {
-  const value =
-    figure.value >= 1000
-      ? Math.round(figure.value).toLocaleString('en-GB')
-      : Number(figure.value.toPrecision(3)).toString()
   const verdict = figure.goal === '' ? '      ' : figure.ok ? styleText('green', 'ok    ') : styleText('red', 'MISSED')
   console.log(
-    `${verdict} ${figure.name.padEnd(44)} ${`${value} ${figure.unit}`.padStart(22)}  ${figure.goal.padEnd(10)} ${styleText('dim', figure.conditions)}`,
+    `${verdict} ${figure.name.padEnd(44)} ${valueText(figure).padStart(22)}  ${figure.goal.padEnd(10)} ${styleText('dim', figure.conditions)}`,
   )
 }
 
@@ -52,7 +49,9 @@ let failed = false
 for (const name of wanted.length > 0 ? wanted : names) {
   if (!json) console.log(styleText('bold', name))
   try {
-    for (const figure of await runOne(name)) {
+    const figures = await runOne(name)
+    if (args.includes('--write-docs')) writeDocs(name, figures)
+    for (const figure of figures) {
       if (json) console.log(JSON.stringify(figure))
       else show(figure)
       failed ||= !figure.ok
