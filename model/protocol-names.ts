@@ -1,6 +1,3 @@
-import type { FlowView } from './flow-view.ts'
-import { EventType } from './layouts.gen.ts'
-
 /** IANA protocol numbers that have a member in flow.proto Layer4. */
 export const PROTOCOL = { ICMP: 1, IGMP: 2, TCP: 6, UDP: 17, ICMPV6: 58, VRRP: 112, SCTP: 132 } as const
 
@@ -17,12 +14,6 @@ const L4_NAMES: Readonly<Record<number, string>> = {
 /** flow.proto Layer4 member of an IP protocol number (`TCP`, `ICMPv4`, ...); empty for protocols without one. */
 export function l4ProtocolName(protocol: number): string {
   return L4_NAMES[protocol] ?? ''
-}
-
-/** The `protocol` label of Hubble's flow, drop and flows-to-world metrics: `DNS`, `HTTP`, `TCP`, `Unknown L4`, ... */
-export function flowProtocolName(view: FlowView): string {
-  if (!view.isL7) return L4_NAMES[view.protocol] ?? 'Unknown L4'
-  return view.type === EventType.DNS ? 'DNS' : view.type === EventType.HTTP ? 'HTTP' : 'Unknown L7'
 }
 
 /** TCP flag bits in the order of Hubble's summary. */

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { type FlowSpec, TestFlowStore } from '../test/helpers/flow-store.ts'
 import type { DnsRecord, L7Record } from './l7.ts'
-import { dnsRcodeName, flowProtocolName, icmpTypeName, sctpChunkType, tcpFlagsText } from './protocol-names.ts'
+import { dnsRcodeName, icmpTypeName, sctpChunkType, tcpFlagsText } from './protocol-names.ts'
 import { flowSummary, l7Summary } from './summary.ts'
 
 function view(spec: FlowSpec) {
@@ -91,16 +91,6 @@ describe('icmpTypeName()', () => {
     expect(icmpTypeName(family, type, code)).toBe(expected)
     expect(icmpTypeName(family, type, code)).toBe(expected)
   })
-})
-
-test('flowProtocolName() gives the protocol label of the metrics', () => {
-  expect(flowProtocolName(view({ protocol: 6 }))).toBe('TCP')
-  expect(flowProtocolName(view({ protocol: 58 }))).toBe('ICMPv6')
-  expect(flowProtocolName(view({ protocol: 112 }))).toBe('VRRP')
-  expect(flowProtocolName(view({ protocol: 47 }))).toBe('Unknown L4')
-  expect(flowProtocolName(view({ l7: dns({}) }))).toBe('DNS')
-  expect(flowProtocolName(view({ l7: http(1, 0) }))).toBe('HTTP')
-  expect(flowProtocolName(view({ type: 9 }))).toBe('Unknown L7')
 })
 
 test('name tables answer for numbers that they lack', () => {
