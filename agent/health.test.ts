@@ -24,6 +24,16 @@ test('HealthServer answers for life and readiness apart, and says what is wrong'
   expect((await answer(server, '/'))[0]).toBe(404)
 })
 
+test('HealthServer answers 503 when a part fails while it is asked', async () => {
+  const broken = () => {
+    throw new Error('map is gone')
+  }
+  const server = new HealthServer({ listen: '127.0.0.1:0', live: () => [OK], ready: broken })
+  onTestFinished(() => server[Symbol.asyncDispose]())
+  await server.start()
+  expect(await answer(server, '/readyz')).toEqual([503, 'FAIL checks: map is gone\n'])
+})
+
 test('HealthServer names key and address when it cannot listen', async () => {
   const { address } = await serve([OK], [OK])
   const error = await serve([OK], [OK], address).catch((e: unknown) => e)

@@ -26,7 +26,7 @@ export class HealthServer implements AsyncDisposable {
     this.#ready = options.ready
     this.#server = createServer({ requestTimeout: 5000, headersTimeout: 5000 }, (request, response) => {
       const path = request.url?.split('?')[0]
-      const checks = path === '/healthz' ? this.#live() : path === '/readyz' ? this.#ready() : undefined
+      const checks = path === '/healthz' ? asked(this.#live) : path === '/readyz' ? asked(this.#ready) : undefined
       const ok = checks?.every((check) => check.ok) ?? false
       response.writeHead(checks === undefined ? 404 : ok ? 200 : 503, { 'content-type': 'text/plain; charset=utf-8' })
       response.end(checks === undefined ? 'not found\n' : checks.map(line).join(''))
@@ -61,6 +61,15 @@ export class HealthServer implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#server.closeAllConnections()
     await new Promise<void>((resolve) => this.#server.close(() => resolve()))
+  }
+}
+
+/** A part that fails while it is asked is not well; it must not end the process. */
+function asked(checks: () => Check[]): Check[] {
+  try {
+    return checks()
+  } catch (error) {
+    return [{ name: 'checks', ok: false, detail: errorText(error) }]
   }
 }
 

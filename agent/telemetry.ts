@@ -82,13 +82,18 @@ export async function startTelemetry(options: {
   return { [Symbol.asyncDispose]: () => sdk.shutdown() }
 }
 
-/** Instruments are made as names appear; each is filled by one callback over one collection. */
+/** Callbacks of one collection come within this time of each other, milliseconds; collections are a second apart. */
+const ONE_COLLECTION_MS = 500
+
+/** Instruments are made as names appear; the first callback of a collection asks the sources, the others report. */
 function observe(sources: () => readonly TelemetrySource[]): void {
   const meter = metrics.getMeter('sluice')
   const instruments = new Map<string, ObservableCounter | ObservableGauge>()
   let current = new Collection()
+  let readMs = Number.NEGATIVE_INFINITY
   const refresh = (): void => {
     current = new Collection()
+    readMs = performance.now()
     for (const source of sources()) source.collect(current)
     for (const [name, family] of current.families) {
       if (instruments.has(name)) continue
@@ -98,13 +103,11 @@ function observe(sources: () => readonly TelemetrySource[]): void {
           ? meter.createObservableCounter(name, options)
           : meter.createObservableGauge(name, options)
       made.addCallback((result) => {
+        if (performance.now() - readMs > ONE_COLLECTION_MS) refresh()
         for (const sample of current.families.get(name)?.samples ?? []) result.observe(sample.value, sample.labels)
       })
       instruments.set(name, made)
     }
   }
   refresh()
-  // The first instrument's callback runs first in every collection: it refreshes what the others report.
-  const [first] = instruments.values()
-  first?.addCallback(refresh)
 }
