@@ -19,8 +19,8 @@ static __always_inline __u16 fold_reason(__u32 reason)
 }
 
 /*
- * From 6.11 on the tracepoint's fourth argument is the socket that the packet was for. Only then can drops behind the
- * socket's look-up be attributed: TCP has cleared skb->dev by then, and UDP keeps other things in it.
+ * Drops behind the socket's look-up have no device: TCP has cleared skb->dev by then, and UDP keeps other things in it.
+ * From 6.11 on the tracepoint's fourth argument is the socket that the packet was for.
  */
 extern void sk_skb_reason_drop(struct sock *sk, struct sk_buff *skb, enum skb_drop_reason reason) __ksym __weak;
 
@@ -32,6 +32,19 @@ static __always_inline __u64 cookie_of_device(const struct net_device *dev)
 static __always_inline __u64 cookie_of_socket(const struct sock *sk)
 {
 	return sk ? BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie) : 0;
+}
+
+/*
+ * Before 6.11: the route by which a received packet came to its socket is over its namespace's own device. Other things
+ * are kept in its place on TCP's send queues; what is read by those is no cookie that we know.
+ */
+#define DST_NOT_COUNTED 1UL
+
+static __always_inline __u64 cookie_of_route(const struct sk_buff *skb)
+{
+	const struct dst_entry *route = (const void *)(skb->_skb_refdst & ~DST_NOT_COUNTED);
+
+	return route ? BPF_CORE_READ(route, dev, nd_net.net, net_cookie) : 0;
 }
 
 /*
@@ -64,6 +77,8 @@ static __always_inline int owner_of(struct sk_buff *skb, const struct sock *rx_s
 			cookie = cookie_of_socket(rx_sk);
 		if (!cookie)
 			cookie = cookie_of_socket(skb->sk);
+		if (!cookie)
+			cookie = cookie_of_route(skb);
 		known = bpf_map_lookup_elem(&netns, &cookie);
 		if (!known)
 			return 0;
@@ -143,8 +158,9 @@ static __always_inline void submit_drop(struct packet *p, struct flow_entry *ent
 	count(l, EVENTS_SUBMITTED, 1);
 }
 
+#define HAS_REASON(name) bpf_core_enum_value_exists(enum skb_drop_reason, name)
 #define IS_REASON(number, name)                                                                                        \
-	(bpf_core_enum_value_exists(enum skb_drop_reason, name) &&                                                     \
+	(HAS_REASON(name) &&                                                                                           \
 	 (number) == bpf_core_enum_value(enum skb_drop_reason, name))
 
 /*
@@ -159,6 +175,10 @@ static __always_inline int was_consumed(const struct packet *p, __u32 reason)
 			return 1;
 		if (p->l4_info & TCP_SYN || !p->payload || p->payload < p->end)
 			return 0;
+		/* older kernels (6.1) have one reason for numbers too old, as of the probes below, and too far ahead */
+		if (!HAS_REASON(SKB_DROP_REASON_TCP_OLD_SEQUENCE) &&
+		    IS_REASON(reason, SKB_DROP_REASON_TCP_INVALID_SEQUENCE))
+			return 1;
 		/* a keep-alive probe is a sequence number too old on purpose */
 		return IS_REASON(reason, SKB_DROP_REASON_NOT_SPECIFIED) ||
 		       IS_REASON(reason, SKB_DROP_REASON_TCP_OLD_SEQUENCE) ||
@@ -170,7 +190,11 @@ static __always_inline int was_consumed(const struct packet *p, __u32 reason)
 	if (p->key.protocol == IPPROTO_ICMPV6) {
 		if (IS_REASON(reason, SKB_DROP_REASON_NO_SOCKET))
 			return p->l4_info >> 8 == 129;
-		return p->dst_ip[0] == 0xff && IS_REASON(reason, SKB_DROP_REASON_NOT_SPECIFIED);
+		if (!IS_REASON(reason, SKB_DROP_REASON_NOT_SPECIFIED))
+			return 0;
+		/* Kernels without that reason (6.1) free so each echo request and neighbour message that they dealt with. */
+		return p->dst_ip[0] == 0xff ||
+		       (p->l4_info >> 8 >= 128 && !HAS_REASON(SKB_DROP_REASON_IPV6_NDISC_BAD_CODE));
 	}
 	return 0;
 }

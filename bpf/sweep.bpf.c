@@ -13,7 +13,7 @@ struct sweep {
 	__u64 closed_idle_ns;
 	struct ledger *l;
 	__u64 keep_unreported;
-	__u64 ring_full;         /* seen in this sweep: the rest need not try */
+	__u64 ring_full_before;  /* EVENTS_RING_FULL of this CPU when the sweep began */
 	__u64 now;
 	__u64 entries;
 	__u64 open_packets;
@@ -44,6 +44,15 @@ static __always_inline __u16 last_l4_info(const struct flow_key *key, const stru
 	return dir ? entry->l7_seq[1] : entry->l7_seq[0];
 }
 
+/*
+ * Whether the ring was found full since the sweep began: the rest need not try. By the counter, as older
+ * verifiers (6.1's) take a flag in struct sweep, 0 at the start, for 0 in each call, and remove the branch.
+ */
+static __always_inline int ring_is_full(const struct sweep *s)
+{
+	return s->l->count[EVENTS_RING_FULL] != s->ring_full_before;
+}
+
 /* @return 0 when nothing is left unreported */
 static __always_inline int report(struct sweep *s, struct flow_key *key, struct flow_entry *entry, __u8 cause)
 {
@@ -54,7 +63,7 @@ static __always_inline int report(struct sweep *s, struct flow_key *key, struct 
 		dir ^= 1;
 	if (!entry->unreported[dir] && !entry->drops && !entry->retransmits)
 		return 0;
-	if (s->ring_full && s->keep_unreported)
+	if (s->keep_unreported && ring_is_full(s))
 		return -1;
 	facts.dir = dir;
 	if (entry->state & (STATE_EGRESS | STATE_INGRESS))
@@ -64,10 +73,8 @@ static __always_inline int report(struct sweep *s, struct flow_key *key, struct 
 	facts.l4_info = last_l4_info(key, entry, dir);
 	facts.trace_reason = dir == entry->opener ? TRACE_REASON_ESTABLISHED : TRACE_REASON_REPLY;
 	entry->last_report_ns[dir] = s->now;
-	if (submit_flow_record(key, entry, &facts, s->l)) {
-		s->ring_full = entry->consumers != 0;
+	if (submit_flow_record(key, entry, &facts, s->l))
 		return -1;
-	}
 	s->reported++;
 	return 0;
 }
@@ -134,6 +141,7 @@ int flow_sweep(struct sweep_args *args)
 	s.now = bpf_ktime_get_ns(); /* the coarse clock, of the same base, is not offered to syscall programs */
 	if (!s.l)
 		return -1;
+	s.ring_full_before = s.l->count[EVENTS_RING_FULL];
 	bpf_for_each_map_elem(&flows, sweep_flow, &s, 0);
 	args->entries = s.entries - s.removed;
 	args->open_packets = s.open_packets;

@@ -24,6 +24,10 @@ struct net_device {
 	possible_net_t nd_net;
 };
 
+struct dst_entry {
+	struct net_device *dev;
+};
+
 struct in6_addr {
 	union {
 		__u8 u6_addr8[16];
@@ -74,6 +78,8 @@ enum skb_drop_reason {
 	SKB_DROP_REASON_TCP_CLOSE = 6,
 	SKB_DROP_REASON_QUEUE_PURGE = 7,
 	SKB_DROP_REASON_TCP_OLD_SEQUENCE = 8,
+	SKB_DROP_REASON_IPV6_NDISC_BAD_CODE = 9,
+	SKB_DROP_REASON_TCP_INVALID_SEQUENCE = 10,
 };
 
 #pragma clang attribute pop

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { EventCause, EventType, FlowState, ObservationPoint, Verdict } from '../../model/layouts.gen.ts'
 import { dropReasonNames, KernelSymbols } from '../helpers/kernel-names.ts'
-import { gapsNow, KernelPrograms, NO_GAPS } from '../helpers/kernel-programs.ts'
+import { gapsNow, type KernelLedger, KernelPrograms, NO_GAPS } from '../helpers/kernel-programs.ts'
 import type { KernelRecord } from '../helpers/kernel-records.ts'
 import { TestNet, type TestPod } from '../helpers/netns-pair.ts'
 import { describeKernel } from '../helpers/privileged.ts'
@@ -79,16 +79,23 @@ print('ready'); time.sleep(600)
 
   it('are none where nothing is wrong', async () => {
     await net.serve(b, HEALTHY_SERVER)
-    k.records()
-    const before = k.ledger()
-    for (const address of [b.ip, b.ip6]) {
-      net.python(a, healthyClient(address))
-      net.exec(a, 'ping', ['-q', '-c', '3', '-i', '0.01', address])
-    }
-    await sleep(50)
-    const drops = k.records().filter((r) => r.type === EventType.DROP)
+    // On a slow machine segments are sent again, and one of them may find its socket gone: a real drop. Then once more.
+    let rounds = 0
+    let drops: KernelRecord[]
+    let before: KernelLedger
+    let l: KernelLedger
+    do {
+      k.records()
+      before = k.ledger()
+      for (const address of [b.ip, b.ip6]) {
+        net.python(a, healthyClient(address))
+        net.exec(a, 'ping', ['-q', '-c', '3', '-i', '0.01', address])
+      }
+      await sleep(50)
+      drops = k.records().filter((r) => r.type === EventType.DROP)
+      l = k.ledger()
+    } while (l.PACKETS_RETRANSMITTED !== before.PACKETS_RETRANSMITTED && ++rounds < 10)
     expect(drops.length, told(drops)).toBe(0)
-    const l = k.ledger()
     expect(l.PACKETS_DROPPED - before.PACKETS_DROPPED).toBe(0)
     // What the kernel freed in the course of things is counted apart.
     expect(l.PACKETS_DROPPED_CONSUMED - before.PACKETS_DROPPED_CONSUMED).toBeGreaterThan(0)
