@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
 import { SluiceError } from '../../base/errors.ts'
 import { DEMO_LAB, enterArguments, type KnownLab, knownLabs, Lab, packagePath, sweepLabs } from '../../lab/index.ts'
+import { sweepDemoPins } from '../demo/pins.ts'
 import { writeText } from '../io.ts'
 import { formatTable } from '../table.ts'
 import type { CommandContext } from './context.ts'
@@ -68,9 +69,9 @@ export function addLabCommand(program: Command, context: CommandContext): void {
     })
   lab
     .command('sweep')
-    .description('Removes what killed labs left behind. Labs whose owner lives stay.')
+    .description('Removes what killed labs and demos left behind, pins too. Labs whose owner lives stay.')
     .action(async () => {
-      const swept = await sweepLabs()
+      const swept = [...new Set([...(await sweepLabs()), ...sweepDemoPins()])]
       await writeText(io.stdout, swept.length === 0 ? 'Nothing to remove.\n' : `Removed: ${swept.join(', ')}\n`)
     })
 }

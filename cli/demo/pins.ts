@@ -22,7 +22,7 @@ export interface PinPlace extends Disposable {
 export function temporaryPins(instance: string, directory: string): PinPlace {
   if (statfsSync(SYSTEM_BPFFS).type === BPF_FS_MAGIC) {
     const path = join(SYSTEM_BPFFS, 'sluice')
-    removeLeftBehind(path)
+    sweepDemoPins()
     return {
       path,
       [Symbol.dispose]() {
@@ -47,12 +47,16 @@ export function temporaryPins(instance: string, directory: string): PinPlace {
   }
 }
 
-/** Pins of demos that were killed: their instance is named after their process. */
-function removeLeftBehind(path: string): void {
-  for (const name of existsSync(path) ? readdirSync(path) : []) {
+/** Removes the pins of demos that were killed: their instance is named after their process. @returns their instances */
+export function sweepDemoPins(): string[] {
+  const path = join(SYSTEM_BPFFS, 'sluice')
+  const left = (existsSync(path) ? readdirSync(path) : []).filter((name) => {
     const pid = /^demo-(\d+)$/.exec(name)?.[1]
-    if (pid !== undefined && !existsSync(`/proc/${pid}`)) rmSync(join(path, name), { recursive: true, force: true })
-  }
+    return pid !== undefined && !existsSync(`/proc/${pid}`)
+  })
+  for (const name of left) rmSync(join(path, name), { recursive: true, force: true })
+  if (left.length > 0) removeIfEmpty(path)
+  return left
 }
 
 function removeIfEmpty(path: string): void {
