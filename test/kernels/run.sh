@@ -80,7 +80,7 @@ boot() {
   timeout --kill-after=10 "$(((minutes + 3) * 60))" \
     "${qemu[@]}" -serial "file:$dir/console.log" -serial "file:$dir/results" < /dev/null &
   emulator=$!
-  tail -n +1 -f --pid="$emulator" "$dir/console.log" | sed -u 's/\r//g' &
+  tail -n +1 -f --pid="$emulator" "$dir/console.log" | sed -u 's/\r//g; s/\x1b\[[?0-9;]*[a-zA-Z]//g' &
   wait "$emulator" || status=$?
   emulator=
   wait

@@ -4,7 +4,7 @@
 # Packages whose programs or libraries the tests use; apt names what these need.
 guest_packages=(
   base-files bash coreutils libc-bin hostname util-linux mount procps grep sed kmod iproute2 iputils-ping nftables bpftool
-  python3 libbpf1 libelf1 zlib1g libstdc++6 libcap2-bin
+  python3 libbpf1 libelf1 zlib1g libstdc++6
 )
 # npm packages that no kernel test loads: compilers and the like, 250 MB.
 skipped_modules=(@biomejs @bufbuild/buf-linux-x64 @typescript typescript dprint-node @babel node-gyp)
