@@ -2,10 +2,11 @@ import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { Lab } from '../../lab/index.ts'
-import { openFiles, residentBytes, TestAgent } from '../helpers/agent.ts'
+import { TestAgent } from '../helpers/agent.ts'
 import { eventually } from '../helpers/eventually.ts'
 import { portsOf, readFlowLog } from '../helpers/flow-log.ts'
 import { describeKernel } from '../helpers/privileged.ts'
+import { openFiles, residentBytes } from '../helpers/process-facts.ts'
 
 const PODS = 200
 /** Made and deleted together, as by a rollout. */

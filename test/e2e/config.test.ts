@@ -111,6 +111,7 @@ describeKernel('sluice agent', () => {
     } finally {
       taken.close()
       rmSync(join(TEST_PIN_ROOT, instance), { recursive: true, force: true })
+      if (readdirSync(TEST_PIN_ROOT).length === 0) rmSync(TEST_PIN_ROOT, { recursive: true })
     }
   })
 })

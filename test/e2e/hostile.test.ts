@@ -5,10 +5,11 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { ComponentState } from '../../api/gen/sluice/v1/agent.ts'
 import { Lab } from '../../lab/index.ts'
-import { residentBytes, TestAgent } from '../helpers/agent.ts'
+import { TestAgent } from '../helpers/agent.ts'
 import { eventually } from '../helpers/eventually.ts'
 import { packetsOf, portsOf, readFlowLog } from '../helpers/flow-log.ts'
 import { describeKernel } from '../helpers/privileged.ts'
+import { residentBytes } from '../helpers/process-facts.ts'
 import { Traffic } from '../helpers/traffic.ts'
 
 const DISK_BYTES = 16 * 1_048_576

@@ -1,6 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ObserverClient } from '../../api/client.ts'
@@ -296,15 +296,4 @@ function removeEmpty(path: string): void {
   } catch {
     // Another test's agent pins there, or nobody ever did.
   }
-}
-
-/** Open files of a process. */
-export function openFiles(pid: number): number {
-  return readdirSync(`/proc/${pid}/fd`).length
-}
-
-/** Resident memory of a process, bytes. */
-export function residentBytes(pid: number): number {
-  const kb = /^VmRSS:\s*(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
-  return Number(kb) * 1024
 }
