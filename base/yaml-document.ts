@@ -1,6 +1,6 @@
 import { isMap, isNode, isScalar, LineCounter, type Node, parseDocument } from 'yaml'
 import type { z } from 'zod'
-import { type ErrorCode, SluiceError } from './errors.ts'
+import { type ErrorCode, errorText, SluiceError } from './errors.ts'
 
 /** A YAML text that fits a schema, or one error that lists every place where it does not. */
 export interface YamlOptions {
@@ -19,7 +19,7 @@ export interface YamlOptions {
  */
 export function parseYaml<T extends z.ZodType>(text: string, schema: T, options: YamlOptions): z.output<T> {
   const { document, lines } = parseDocumentStrictly(text, options)
-  const value: unknown = document.toJS({ maxAliasCount: 100 }) ?? {}
+  const value: unknown = refusing(() => document.toJS({ maxAliasCount: 100 }), refusal(options)) ?? {}
   const result = schema.safeParse(value)
   if (result.success) return result.data
   const problems = describeIssues(result.error.issues, value).map(({ path, text: problem }) => {
@@ -58,8 +58,46 @@ export function describeIssues(issues: readonly z.core.$ZodIssue[], value: unkno
 
 function sentence(path: readonly PropertyKey[], root: unknown, message: string): string {
   const value = valueAt(root, path)
-  const shown = value === undefined ? 'is missing' : `= ${JSON.stringify(value)?.slice(0, 120)}`
+  const shown = value === undefined ? 'is missing' : `= ${shownValue(value).slice(0, 120)}`
   return `"${pathText(path)}" ${shown}: ${message}`
+}
+
+const TOO_DEEP = 'Collections are nested too deeply'
+
+/**
+ * Calls the yaml package. It throws where a text is hostile: aliases that would grow into millions of nodes, collections
+ * within collections until no stack is left.
+ *
+ * @param refuse makes the error of it
+ */
+export function refusing<T>(call: () => T, refuse: (problem: string) => SluiceError): T {
+  try {
+    return call()
+  } catch (cause) {
+    throw refuse(cause instanceof RangeError ? TOO_DEEP : errorText(cause))
+  }
+}
+
+/** What one line may open; the package takes time that grows with the square of it, and more: minutes for 20,000. */
+const DEEP_LINE = /(?:[?-][ \t]+){64}/
+
+/** parseDocument() of the yaml package, with keys unique and errors collected; refuses what it would take minutes for. */
+export function yamlDocument(text: string, lineCounter: LineCounter, refuse: (problem: string) => SluiceError) {
+  if (DEEP_LINE.test(text)) throw refuse(TOO_DEEP)
+  return refusing(
+    () => parseDocument(text, { lineCounter, uniqueKeys: true, prettyErrors: false, logLevel: 'error' }),
+    refuse,
+  )
+}
+
+/** A value of a document in one line, for a message. */
+export function shownValue(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? String(value)
+  } catch {
+    // An alias may stand inside of what it names.
+    return '(a value that contains itself)'
+  }
 }
 
 function valueAt(root: unknown, path: readonly PropertyKey[]): unknown {
@@ -84,7 +122,7 @@ function parseDocumentStrictly(text: string, options: YamlOptions) {
     throw new SluiceError(options.code, `Cannot read "${options.file}": ${text.length} bytes, at most ${maxBytes}`)
   }
   const lines = new LineCounter()
-  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, prettyErrors: false })
+  const document = yamlDocument(text, lines, refusal(options))
   // An unknown tag is only a warning to the parser; here it is a mistake like any other.
   const problems = [...document.errors, ...document.warnings].map((problem) => {
     const { line, col } = lines.linePos(problem.pos[0])
@@ -92,6 +130,10 @@ function parseDocumentStrictly(text: string, options: YamlOptions) {
   })
   if (problems.length > 0) throw new SluiceError(options.code, joined(options.file, problems))
   return { document, lines }
+}
+
+function refusal(options: YamlOptions): (problem: string) => SluiceError {
+  return (problem) => new SluiceError(options.code, joined(options.file, [`${options.file}:1: ${problem}`]))
 }
 
 function lineOf(root: Node | null, path: readonly PropertyKey[], lines: LineCounter): number {

@@ -1,8 +1,9 @@
 import { isIP } from 'node:net'
-import { isCollection, isMap, isScalar, LineCounter, type Node, parseDocument } from 'yaml'
+import { isCollection, isMap, isScalar, LineCounter, type Node } from 'yaml'
 import { z } from 'zod'
 import { SluiceError } from '../../base/errors.ts'
 import { parseCidr } from '../../base/ip.ts'
+import { refusing, shownValue, yamlDocument } from '../../base/yaml-document.ts'
 import type { CidrFacts, NodeFacts, PodFacts, ServiceFacts } from '../../model/contracts.ts'
 
 /** Entries of each kind in one file; the tables behind it hold as many pods. */
@@ -84,15 +85,11 @@ const schema = z.strictObject({
  */
 export function parseMetadata(text: string, path: string): Metadata {
   const lines = new LineCounter()
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true, logLevel: 'error' })
+  const refuse = (problem: string) => invalid(path, [`${path}:1: ${problem}`])
+  const document = yamlDocument(text, lines, refuse)
   const broken = document.errors.map((error) => `${path}:${lines.linePos(error.pos[0]).line}: ${error.message}`)
   if (broken.length > 0) throw invalid(path, broken)
-  let value: unknown
-  try {
-    value = document.toJS({ maxAliasCount: 100 }) ?? {}
-  } catch (error) {
-    throw invalid(path, [`${path}:1: ${error instanceof Error ? error.message : String(error)}`])
-  }
+  const value: unknown = refusing(() => document.toJS({ maxAliasCount: 100 }), refuse) ?? {}
   const locate = (at: readonly PropertyKey[], key?: string) => lineOf(document.contents, at, lines, key)
   const result = schema.safeParse(value)
   const mistakes = result.success
@@ -119,7 +116,7 @@ function describe(issue: z.core.$ZodIssue, root: unknown, path: string, locate: 
     })
   }
   const value = valueAt(root, issue.path)
-  const met = value === undefined ? 'missing' : JSON.stringify(value)
+  const met = value === undefined ? 'missing' : shownValue(value)
   const text = met.length > 80 ? `${met.slice(0, 80)}...` : met
   return [`${path}:${locate(issue.path)}: ${keyText(issue.path)}: ${text}, ${issue.message}`]
 }

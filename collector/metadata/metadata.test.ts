@@ -37,7 +37,25 @@ function mistakes(text: string): string[] {
   return []
 }
 
+/** Nine of nine of nine ...: 9^depth nodes. */
+function bomb(depth: number): string {
+  const rows = Array.from({ length: depth }, (_, i) => {
+    const below = Array(9).fill(i === 0 ? 'x' : `*a${i - 1}`)
+    return `k${i}: &a${i} [${below.join(', ')}]`
+  })
+  return rows.join('\n')
+}
+
 describe('parseMetadata()', () => {
+  test.each([
+    ['a value that contains itself', 'pods: &a { x: *a }\n', 'pods: (a value that contains itself), want'],
+    ['collections nested too deeply', '- '.repeat(20_000), 'Collections are nested too deeply'],
+    ['aliases that grow without bounds', bomb(5), 'Excessive alias count'],
+  ])('refuses %s', (_what, text, message) => {
+    expect(() => parseMetadata(text, 'm.yaml')).toThrow(message)
+    expect(() => parseMetadata(text, 'm.yaml')).toThrow(SluiceError)
+  })
+
   test('reads every kind of entry and fills in what is left out', () => {
     const data = parseMetadata(good, 'm.yaml')
     expect(data.pods).toEqual([
