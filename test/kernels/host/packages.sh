@@ -3,7 +3,7 @@
 # command -> package
 emulation_needs=(
   qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio mke2fs:e2fsprogs depmod:kmod xz:xz-utils
-  nft:nftables kill:procps
+  nft:nftables ps:procps
 )
 
 install_packages() {
