@@ -4,7 +4,7 @@ import { dirname } from 'node:path'
 import { errorText, SluiceError } from '../../base/errors.ts'
 import { type Logger, silentLogger } from '../../base/logger.ts'
 import { traced } from '../../base/tracing.ts'
-import type { MetadataSink, MetadataSource } from '../../model/contracts.ts'
+import type { MetadataSink, MetadataSource, TelemetrySink, TelemetrySource } from '../../model/contracts.ts'
 import { type Metadata, parseMetadata } from './file.ts'
 
 /** A file of the most pods that fit is some 40 MB. */
@@ -26,7 +26,7 @@ export interface StaticMetadataOptions {
  * anything of it is used; a file with a mistake changes nothing, is told in the log, counted in `failures` and kept in
  * `lastError` until a good one comes.
  */
-export class StaticMetadata implements MetadataSource {
+export class StaticMetadata implements MetadataSource, TelemetrySource {
   readonly name = 'static'
   /** Times that a change could not be used. */
   failures = 0
@@ -75,6 +75,12 @@ export class StaticMetadata implements MetadataSource {
     await this.#reading
   }
 
+  collect(sink: TelemetrySink): void {
+    sink.counter('sluice_metadata_loads_total', 'Times the metadata file was taken into use', this.loads)
+    const help = 'Times a change of the metadata file could not be used; the last good one stayed in force'
+    sink.counter('sluice_metadata_failures_total', help, this.failures)
+  }
+
   /** The directory is watched, as the file itself is replaced, by rename or by a link that is turned. */
   #follow(): void {
     try {
@@ -109,14 +115,20 @@ export class StaticMetadata implements MetadataSource {
 
   async #load(): Promise<void> {
     const version = await this.#readVersion()
-    if (version === this.#version || version === this.#badVersion) return
-    this.#badVersion = version
+    if (version === this.#version) {
+      // It was away, or another one stood in its place; now it is back as it was.
+      this.#badVersion = ''
+      this.lastError = ''
+      return
+    }
+    if (version === this.#badVersion) return
     let text: string
     try {
       text = await readFile(this.#path, 'utf8')
     } catch (error) {
       throw unreadable(this.#path, errorText(error), error)
     }
+    this.#badVersion = version
     const next = parseMetadata(text, this.#path)
     this.#version = version
     this.#badVersion = ''
