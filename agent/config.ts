@@ -201,6 +201,11 @@ export const configSchema = z.strictObject({
         .max(16)
         .default(['unix:///var/run/sluice/hubble.sock', ':4244'])
         .describe('Addresses of Hubble’s gRPC API'),
+      advertise: address
+        .optional()
+        .describe(
+          'Address that hubble-relay is told to reach this node by. Default: the first TCP address of listen, with the node’s name where that has no host',
+        ),
       socketMode: z
         .string()
         .regex(/^0?[0-7]{3}$/, 'want three octal digits, "660"')

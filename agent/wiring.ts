@@ -119,7 +119,11 @@ export class Agent implements AsyncDisposable {
           ledger: () => this.ledger(),
         }),
       },
-      { listen: listenSpecs(config), maxStreams: config.api.maxStreams },
+      {
+        listen: listenSpecs(config),
+        maxStreams: config.api.maxStreams,
+        ...(config.api.advertise === undefined ? {} : { advertise: config.api.advertise }),
+      },
     )
     this.health = new HealthServer({
       listen: config.health.listen,
@@ -247,7 +251,9 @@ export class Agent implements AsyncDisposable {
   }
 
   #telemetrySources(): TelemetrySource[] {
-    return [this.collector, this.kernel, this.jsonLog, this.api, filterTelemetry].filter((one) => one !== undefined)
+    const metadata = this.#metadata.filter((source) => source instanceof StaticMetadata)
+    const parts = [this.collector, this.kernel, this.jsonLog, this.api, filterTelemetry]
+    return [...parts.filter((one) => one !== undefined), ...metadata]
   }
 
   #stages() {

@@ -1,4 +1,7 @@
-import { describe, expect, test } from 'vitest'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import type { EndpointEvent } from '../model/contracts.ts'
 import { collect, firstOf, gauge, startApi, until } from '../test/helpers/api-server.ts'
 import { TestFlowStore } from '../test/helpers/flow-store.ts'
@@ -129,6 +132,26 @@ describe('GetDebugEvents', () => {
 })
 
 describe('Peer.Notify', () => {
+  test.each([
+    ['the node’s name where the server listens on every address', '', undefined, /^node-1:\d+$/],
+    ['the address that it listens on', '127.0.0.1', undefined, /^127\.0\.0\.1:\d+$/],
+    ['the address that is given', '', '10.0.0.7:4244', /^10\.0\.0\.7:4244$/],
+  ])('tells a relay %s', async (_what, host, advertise, wanted) => {
+    const directory = await mkdtemp(join(tmpdir(), 'sluice-peer-'))
+    onTestFinished(() => rm(directory, { recursive: true }))
+    const listen = [
+      { kind: 'unix', path: join(directory, 'hubble.sock') },
+      { kind: 'tcp', host, port: 0 },
+    ] as const
+    const { client } = await startApi(tenFlows(), {
+      api: { listen, ...(advertise === undefined ? {} : { advertise }) },
+    })
+    for await (const change of client.watchPeers({ signal: AbortSignal.timeout(5000) })) {
+      expect(change.address).toMatch(wanted)
+      break
+    }
+  })
+
   test('adds every node, then tells changes', async () => {
     let nodes = [
       { name: 'a', address: '10.0.0.1:4244', tlsServerName: undefined },

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import { type ConnectionInjector, Server, ServerCredentials } from '@grpc/grpc-js'
 import { HealthImplementation } from 'grpc-health-check'
 import { disposable } from '../base/lifetime.ts'
+import { hostPortText, parseHostPort } from '../base/listen-address.ts'
 import { type Logger, silentLogger } from '../base/logger.ts'
 import { compileFlowFilters } from '../filters/hubble/index.ts'
 import type { FlowStore, TelemetrySink, TelemetrySource } from '../model/contracts.ts'
@@ -37,7 +38,7 @@ export interface ApiDeps {
 
 export interface ApiOptions {
   readonly listen: readonly ListenSpec[]
-  /** `ip:port` that other nodes reach this server at; the first TCP listener unless given. */
+  /** `host:port` that other nodes reach this server at; the first TCP listener unless given, see #reachable(). */
   readonly advertise?: string
   /** Streaming calls at once, all connections together. */
   readonly maxStreams?: number
@@ -160,9 +161,18 @@ export class ApiServer implements AsyncDisposable, TelemetrySource {
     const name = this.#store.context.nodeName
     return {
       name,
-      address: this.#options.advertise ?? tcp?.listener.address ?? this.#listeners[0]?.listener.address ?? '',
+      address: this.#options.advertise ?? this.#reachable(tcp?.listener ?? this.#listeners[0]?.listener),
       tlsServerName: tcp?.isTls ? peerServerName(name) : undefined,
     }
+  }
+
+  /** The address of a listener, with the node's name where it listens on every address. */
+  #reachable(listener: Listener | undefined): string {
+    const address = listener?.address ?? ''
+    const known = parseHostPort(address)
+    if (known === undefined || !['', '0.0.0.0', '::'].includes(known.host)) return address
+    const host = this.#store.context.nodeName.split('/').at(-1)!
+    return hostPortText({ host, port: known.port })
   }
 
   #selfAsPeer(): PeerSource {
