@@ -3,6 +3,9 @@
 #include "addon.h"
 #include <bpf/libbpf.h>
 #include <errno.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -171,8 +174,21 @@ void export_functions(napi_env env, napi_value exports, const struct function *f
 	}
 }
 
+/*
+ * Start-up reads the kernel's types and symbols, blocks of 10 MB and more that are freed again. glibc answers the first
+ * such free by taking later blocks from its heap, where they stay: some 10 MB of an agent's memory for good.
+ */
+static void return_large_blocks(void)
+{
+#ifdef __GLIBC__
+	mallopt(M_MMAP_THRESHOLD, 1 << 20);
+	mallopt(M_TRIM_THRESHOLD, 1 << 20);
+#endif
+}
+
 NAPI_MODULE_INIT()
 {
+	return_large_blocks();
 	libbpf_set_strict_mode(LIBBPF_STRICT_ALL);
 	export_object(env, exports);
 	export_program(env, exports);
