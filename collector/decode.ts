@@ -2,7 +2,7 @@ import { EVENT_VERSION, EventType, FLOW_EVENT, L7_PAYLOAD_MAX } from '../model/l
 import type { RecordReader } from './source.ts'
 
 /** Why a record cannot be read; the words are labels of `sluice_decode_failures_total`. */
-export const DECODE_FAILURES = ['truncated', 'unknown_version', 'unknown_type', 'bad_size'] as const
+export const DECODE_FAILURES = ['truncated', 'unknown_version', 'unknown_type', 'bad_size', 'bad_ip_version'] as const
 export type DecodeFailure = (typeof DECODE_FAILURES)[number]
 
 const MAX_SIZE = FLOW_EVENT.SIZE + L7_PAYLOAD_MAX
@@ -22,5 +22,8 @@ export function checkRecord(reader: RecordReader, offset: number): DecodeFailure
   const payload = u16[(offset + FLOW_EVENT.payloadLen) >> 1]!
   if (size !== FLOW_EVENT.SIZE + payload || size > MAX_SIZE) return 'bad_size'
   if (payload !== 0 && type < EventType.DNS) return 'bad_size'
+  // Readers take what is not 6 for 4, or the other way round: they would tell different things of the same flow.
+  const family = u8[offset + FLOW_EVENT.ipVersion]!
+  if (family !== 4 && family !== 6 && family !== 0) return 'bad_ip_version'
   return offset + size > u8.length ? 'truncated' : undefined
 }

@@ -106,16 +106,17 @@ describe('Collector', () => {
       { type: EventType.FLOW, payload: new Uint8Array(8) },
       { type: EventType.DNS, payload: new Uint8Array(1032) },
       { type: EventType.DNS, payload: new Uint8Array(40).fill(255) },
+      { ipVersion: 7 },
       { srcPort: 4242 },
     )
     collector.drain()
     expect(collector.decodeLedger.toJSON()).toEqual({
       stage: 'decode',
-      accepted: 8,
+      accepted: 9,
       delivered: 1,
       filtered: 1,
       waiting: 0,
-      lost: { unknown_version: 1, unknown_type: 2, bad_size: 3 },
+      lost: { unknown_version: 1, unknown_type: 2, bad_size: 3, bad_ip_version: 1 },
       difference: 0,
     })
     expect(flow(0).srcPort).toBe(4242)

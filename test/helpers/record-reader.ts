@@ -14,6 +14,8 @@ export interface RecordSpec {
   srcPort?: number
   dstPort?: number
   protocol?: number
+  /** Instead of the one of srcIp. */
+  ipVersion?: number
   ifindex?: number
   l4Info?: number
   state?: number
@@ -78,7 +80,7 @@ export class MemoryReader implements RecordReader {
     v.setUint16(at + FLOW_EVENT.srcPort, spec.srcPort ?? 40_000, true)
     v.setUint16(at + FLOW_EVENT.dstPort, spec.dstPort ?? 80, true)
     this.u8[at + FLOW_EVENT.protocol] = spec.protocol ?? 6
-    this.u8[at + FLOW_EVENT.ipVersion] = srcIp.includes(':') ? 6 : 4
+    this.u8[at + FLOW_EVENT.ipVersion] = spec.ipVersion ?? (srcIp.includes(':') ? 6 : 4)
     v.setUint16(at + FLOW_EVENT.l4Info, spec.l4Info ?? 2, true)
     v.setUint32(at + FLOW_EVENT.ifindex, spec.ifindex ?? 7, true)
     this.u8[at + FLOW_EVENT.verdict] = Verdict.FORWARDED
