@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { z } from 'zod'
+import { DEFAULT_MAX_STREAMS } from '../api/server.ts'
 import { errorText, SluiceError } from '../base/errors.ts'
 import { describeIssues, parseYaml } from '../base/yaml-document.ts'
-import { checkMetrics } from '../exporters/prometheus/config.ts'
+import { checkMetrics, DEFAULT_METRICS } from '../exporters/prometheus/config.ts'
 import { compileFlowFilters } from '../filters/hubble/index.ts'
 import { parseFlowFilters } from '../filters/hubble/json.ts'
 import { parseFieldMask } from '../model/field-mask.ts'
@@ -170,14 +171,7 @@ export const configSchema = z.strictObject({
         .array(z.string().min(1))
         .max(64)
         .superRefine(readable((handlers) => checkMetrics(handlers.join(' '))))
-        .default([
-          'flow:sourceEgressContext=pod;destinationIngressContext=pod',
-          'tcp:sourceEgressContext=pod;destinationIngressContext=pod',
-          'dns:query;sourceEgressContext=pod;destinationIngressContext=pod',
-          'drop:sourceEgressContext=pod;destinationIngressContext=pod',
-          'icmp:sourceEgressContext=pod;destinationIngressContext=pod',
-          'httpV2:sourceContext=workload;destinationContext=workload',
-        ])
+        .default([...DEFAULT_METRICS])
         .describe(
           'Hubble’s metric handlers with their options, as hubble.metrics.enabled; the default is ACNS’s shape',
         ),
@@ -216,8 +210,8 @@ export const configSchema = z.strictObject({
         .int()
         .min(1)
         .max(10_000)
-        .default(256)
-        .describe('Streams answered at once; more are refused with RESOURCE_EXHAUSTED'),
+        .default(DEFAULT_MAX_STREAMS)
+        .describe('Streams answered at once, of 0.3 MB each; more are refused with RESOURCE_EXHAUSTED'),
     })
     .prefault({}),
   health: z

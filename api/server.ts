@@ -47,7 +47,7 @@ export interface ApiOptions {
 }
 
 /** 64 followers at 0.3 MB each is 20 MB; a node has a relay, a UI and a few people. */
-const DEFAULT_MAX_STREAMS = 64
+export const DEFAULT_MAX_STREAMS = 64
 /** A relay, a UI's backend, health probes and command lines; 256 idle connections cost about 10 MB. */
 const DEFAULT_MAX_CONNECTIONS = 256
 /** A request is filters and a mask: the largest that a UI sends is below 10 kB. */

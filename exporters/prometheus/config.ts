@@ -13,12 +13,14 @@ export const DEFAULT_ADDRESS = ':9965'
  * The families and labels of ACNS and Retina: a pod's outgoing flows name it as source, its incoming ones as
  * destination. Hubble's own dashboards fill with it too.
  */
-export const DEFAULT_METRICS = [
+export const DEFAULT_METRICS: readonly string[] = [
   'flow:sourceEgressContext=pod;destinationIngressContext=pod',
   'tcp:sourceEgressContext=pod;destinationIngressContext=pod',
   'dns:query;sourceEgressContext=pod;destinationIngressContext=pod',
   'drop:sourceEgressContext=pod;destinationIngressContext=pod',
-].join(' ')
+  'icmp:sourceEgressContext=pod;destinationIngressContext=pod',
+  'httpV2:sourceContext=workload;destinationContext=workload',
+]
 
 /** The exporter's section of the configuration. */
 export interface PrometheusConfig {

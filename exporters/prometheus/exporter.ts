@@ -68,7 +68,7 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
     this.#now = dependencies.now ?? Date.now
     this.#stale = new StalePods(config.staleDelayMs)
     this.#consumerMask = config.consumerBit === undefined ? 0 : (1 << config.consumerBit) >>> 0
-    const { metrics = DEFAULT_METRICS } = config
+    const { metrics = DEFAULT_METRICS.join(' ') } = config
     this.metrics = new MetricSet(typeof metrics === 'string' ? parseMetrics(metrics) : metricSpecs(metrics), {
       ...(config.maxSeries === undefined ? {} : { maxSeries: config.maxSeries }),
       ...(config.maxSeriesPerFamily === undefined ? {} : { maxSeriesPerFamily: config.maxSeriesPerFamily }),
