@@ -216,6 +216,7 @@ export class KernelPart implements KernelSide, TelemetrySource, AsyncDisposable 
       this.datapath.ring.usedBytes,
     )
     sink.gauge('sluice_ring_bytes', 'Size of the ring', this.datapath.ring.size)
+    sink.counter('sluice_ring_broken_total', 'Times that headers in the ring made no sense', this.datapath.ring.broken)
     const { added, removed: gone, attachFailures, unwatched, overruns, uninspected } = this.interfaces.counts
     sink.gauge('sluice_interfaces', 'Devices watched', this.watched.length)
     const counters = { added, removed: gone, attach_failed: attachFailures, unwatched, overrun: overruns, uninspected }

@@ -102,6 +102,23 @@ describe('RingReader', () => {
     expect(reader.usedBytes).toBe(0)
   })
 
+  it('next() skips what is written when a header reaches beyond it, and goes on behind', () => {
+    const ring = new FakeRing()
+    const reader = new RingReader(ring)
+    ring.write([1])
+    const at = ring.write([2])!
+    ring.write([3])
+    ring.commit(at, 5000)
+    expect(reader.waitingRecords()).toBe(1)
+    expect(read(reader, reader.next(), 1)).toEqual([1])
+    expect(reader.next()).toBe(-1)
+    expect([reader.broken, reader.position]).toEqual([1, 48])
+    ring.write([4])
+    expect(read(reader, reader.next(), 1)).toEqual([4])
+    reader.release(reader.position)
+    expect([ring.consumed, reader.broken]).toEqual([64n, 1])
+  })
+
   it('waitingRecords() counts what is committed and not read, and reads nothing', () => {
     const ring = new FakeRing()
     const reader = new RingReader(ring)

@@ -22,6 +22,8 @@ export class RingReader implements RecordReader {
   readonly u32: Uint32Array
   /** Bytes of the ring. */
   readonly size: number
+  /** Times that the ring's headers made no sense and what was written was skipped; 0 unless its memory is damaged. */
+  broken = 0
   /** As int32, so that the busy bit is the sign. */
   readonly #headers: Int32Array
   /** Low half of the producer position. A ring is below 4 GiB: differences modulo 2^32 say it all. */
@@ -71,12 +73,28 @@ export class RingReader implements RecordReader {
       const header = Atomics.load(this.#headers, offset >> 2)
       if (header < 0) return -1
       const advance = ((header & LENGTH_MASK) + HEADER_BYTES + 7) & ~7
+      const left = (this.#end - this.#cursor) >>> 0
+      if (advance > left) {
+        this.#skip(left)
+        continue
+      }
       this.#cursor = (this.#cursor + advance) | 0
       this.#scanned += advance
       if ((header & DISCARDED) !== 0) continue
       this.#position = this.#scanned
       return offset + HEADER_BYTES
     }
+  }
+
+  /**
+   * The producer position moves by whole records: a header that reaches beyond it is none, and neither is anything that
+   * would be read behind it. Reading goes on where the kernel writes next.
+   */
+  #skip(bytes: number): void {
+    this.broken++
+    this.#cursor = this.#end
+    this.#scanned += bytes
+    this.#position = this.#scanned
   }
 
   /** Records committed and not read yet; for the ledger. Walks their headers: a millisecond for a full ring. */
@@ -86,8 +104,10 @@ export class RingReader implements RecordReader {
     for (let at = this.#cursor; at !== end; ) {
       const header = Atomics.load(this.#headers, (at & this.#mask) >> 2)
       if (header < 0) break
+      const advance = ((header & LENGTH_MASK) + HEADER_BYTES + 7) & ~7
+      if (advance > (end - at) >>> 0) break
       if ((header & DISCARDED) === 0) count++
-      at = (at + (((header & LENGTH_MASK) + HEADER_BYTES + 7) & ~7)) | 0
+      at = (at + advance) | 0
     }
     return count
   }
