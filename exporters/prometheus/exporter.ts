@@ -209,6 +209,8 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
     sink.gauge('sluice_metrics_render_seconds', 'Duration of the last rendering', this.#renderMs / 1000)
     sink.gauge('sluice_metrics_render_bytes', 'Size of the last rendering before compression', this.#renderBytes)
     sink.counter('sluice_metrics_scrapes_refused_total', 'Scrapes answered 503', this.#server.refused)
+    const help = 'Connections closed at once because too many were open'
+    sink.counter('sluice_metrics_connections_refused_total', help, this.#server.dropped)
     sink.counter('sluice_metrics_scrapes_cut_total', 'Scrapes that the client did not take', this.#server.cut)
     sink.gauge('sluice_metrics_samples_rejected', 'Samples left out of the last scrape', this.#scrapes.rejected)
     sink.counter(

@@ -9,7 +9,7 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { silentLogger } from '../../../base/logger.ts'
 import { TestAuthority } from '../../../test/helpers/certificates.ts'
 import { PART_BYTES, PartPool, ScrapeText } from '../render.ts'
-import { MetricsServer, type MetricsServerOptions } from './server.ts'
+import { MAX_CONNECTIONS, MetricsServer, type MetricsServerOptions } from './server.ts'
 
 const LOOPBACK = { host: '127.0.0.1', port: 0 }
 
@@ -134,6 +134,19 @@ describe('MetricsServer', () => {
     socket.write('GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n')
     await vi.waitFor(() => expect(server.cut).toBe(1), 3000)
     expect(pool.freeParts).toBe(32)
+  })
+
+  test('closes connections beyond its limit, counts them, and serves those that are open', async () => {
+    const { url, server } = await serve()
+    const { hostname, port } = new URL(url())
+    const sockets = Array.from({ length: MAX_CONNECTIONS + 3 }, () => connect(Number(port), hostname))
+    onTestFinished(() => {
+      for (const socket of sockets) socket.destroy()
+    })
+    for (const socket of sockets) socket.on('error', () => {})
+    await vi.waitFor(() => expect(server.dropped).toBe(3), 3000)
+    for (const socket of sockets) socket.destroy()
+    await vi.waitFor(async () => expect((await fetch(url())).status).toBe(200), 3000)
   })
 
   test('answers 500 when rendering fails, and goes on', async () => {

@@ -33,7 +33,7 @@ export const DEFAULT_MAX_SCRAPES = 4
 /** Prometheus gives up after its scrape_timeout, 10 s by default. */
 export const DEFAULT_TIMEOUT_MS = 30_000
 /** Sockets open at a time, idle ones included. */
-const MAX_CONNECTIONS = 128
+export const MAX_CONNECTIONS = 128
 /** Level 1: label text repeats so much that 19 MB of 100,000 series become 0.7 MB. Compressed off the event loop. */
 const GZIP = { level: 1, chunkSize: 65_536 } as const
 /** How long to wait for certificates that are not there yet. */
@@ -48,6 +48,8 @@ export class MetricsServer implements AsyncDisposable {
   #isDisposed = false
   /** Scrapes refused because maxScrapes were under way. */
   refused = 0
+  /** Connections closed at once because too many were open. */
+  dropped = 0
   /** Scrapes cut because the client did not take them in time, or went. */
   cut = 0
 
@@ -141,6 +143,9 @@ export class MetricsServer implements AsyncDisposable {
   async #listen(server: Server | TlsServer): Promise<void> {
     const { address, timeoutMs = DEFAULT_TIMEOUT_MS } = this.#options
     server.maxConnections = MAX_CONNECTIONS
+    server.on('drop', () => {
+      this.dropped++
+    })
     server.headersTimeout = 10_000
     server.requestTimeout = timeoutMs
     server.keepAliveTimeout = 60_000
