@@ -213,7 +213,10 @@ describeKernel('Interfaces', () => {
       w.node.removePods(pods)
       await eventually('all are gone', () => w.names().length === 0)
     }
-    expect(w.interfaces.counts).toMatchObject({ added: 200, removed: 200, attachFailures: 0, uninspected: 0 })
+    expect(w.interfaces.counts).toMatchObject({ attachFailures: 0, uninspected: 0 })
+    // On a slow machine a listing overtakes notifications, and a device comes and goes once more by those.
+    expect(w.interfaces.counts.added).toBeGreaterThanOrEqual(200)
+    expect(w.interfaces.counts.removed).toBeGreaterThanOrEqual(w.interfaces.counts.added)
     expect(w.interfaces.sharingSlotZero).toBe(0)
     expect(w.linkPins()).toEqual([])
     expect([w.entries('endpoints').size, w.entries('netns').size]).toEqual([0, 0])
