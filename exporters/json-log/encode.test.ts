@@ -259,7 +259,6 @@ function allocatedBytes(run: () => void): number {
     const nodes = [result.profile.head]
     for (const node of nodes) {
       sum += node.selfSize
-      console.log(node.callFrame.functionName, node.callFrame.url.slice(-30), node.callFrame.lineNumber, node.selfSize)
       nodes.push(...node.children)
     }
   })
