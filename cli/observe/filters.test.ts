@@ -49,6 +49,7 @@ describe('observe --print-raw-filters', () => {
     ['--not', /--not as the last flag/],
     ['--not --not --from-ip 1.1.1.1', /--not twice in a row/],
     [`--allowlist '{"foo":1}'`, /--allowlist '\{"foo":1\}': "foo" is no field of FlowFilter/],
+    [`--allowlist '{"event_type":[{"type":"a"}]}'`, /--allowlist '.*': invalid int32: NaN/],
     ['--allowlist x', /--allowlist 'x'/],
     [`--denylist '[{"reply":[true]}]'`, /--denylist/],
   ]

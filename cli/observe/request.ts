@@ -131,7 +131,10 @@ export function rawFilters(flag: string, values: readonly string[] = []): FlowFi
           throw new Error('want a JSON object')
         const unknown = Object.keys(parsed).find((key) => !FILTER_KEYS.has(key))
         if (unknown !== undefined) throw new Error(`"${unknown}" is no field of FlowFilter`)
-        return FlowFilter.fromJSON(parsed)
+        const filter = FlowFilter.fromJSON(parsed)
+        // What is no number where one belongs becomes NaN, and is refused only where it is written.
+        FlowFilter.encode(filter).finish()
+        return filter
       } catch (cause) {
         throw new SluiceError('SLUICE_USAGE', `Cannot use ${flag} '${value}': ${errorText(cause)}`, { cause })
       }

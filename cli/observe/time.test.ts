@@ -42,12 +42,28 @@ describe('parseTime()', () => {
     expect(parseTime('--since', text, NOW)).toEqual({ seconds, nanos })
   })
 
-  test.each(['', 'yesterday', '2026-02-30', '2026-13-01', '2026-01-02T25Z', '5', 'Jan  2 15:04:05.000'])(
+  test.each(['', 'yesterday', '2026-02-30', '2026-13-01', '0026-01-02', '2026-01-02T25Z', '5', 'Jan  2 15:04:05.000'])(
     'refuses "%s" with flag and value',
     (text) => {
       expect(() => parseTime('--until', text, NOW)).toThrow(`Cannot read --until "${text}"`)
     },
   )
+})
+
+describe('parseGoDuration() at its limits', () => {
+  test.each([
+    ['2562047h', 9_223_369_200_000_000_000n],
+    ['2562048h', undefined],
+    [`${'9'.repeat(400)}h`, undefined],
+  ])('takes what fits into 63 bits: %s', (text, ns) => {
+    expect(parseGoDuration(text)).toBe(ns)
+  })
+
+  test('refuses 100,000 digits at once', () => {
+    const started = performance.now()
+    expect(parseGoDuration('1'.repeat(100_000))).toBeUndefined()
+    expect(performance.now() - started).toBeLessThan(500)
+  })
 })
 
 describe('formatTime()', () => {

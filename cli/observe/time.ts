@@ -34,14 +34,19 @@ export type TimeFormat = (typeof TIME_FORMATS)[number]
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'] as const
 const DAYS = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat'] as const
 
+const MAX_DURATION_NS = 2 ** 63
+
 /** Nanoseconds of a duration in Go's form (`3s`, `1h43m`, `1.5h`, `-5s`); undefined for anything else. */
 export function parseGoDuration(text: string): bigint | undefined {
-  const match = /^([-+]?)((?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+$/.exec(text)
+  // Each digit can be read in one way only: an expression that tries two takes seconds for a long text.
+  const match = /^([-+]?)((?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+$/.exec(text)
   if (!match) return text === '0' ? 0n : undefined
   let sum = 0
-  for (const part of text.matchAll(/(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)/g)) {
+  for (const part of text.matchAll(/(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)/g)) {
     sum += Number(part[1]) * UNIT_NS[part[2]!]!
   }
+  // As in Go, a duration has 63 bits.
+  if (sum >= MAX_DURATION_NS) return undefined
   return BigInt(Math.round(sum)) * (match[1] === '-' ? -1n : 1n)
 }
 
@@ -80,8 +85,14 @@ function point(parts: number[], fraction: string, zone: string): TimePoint | und
   const [year, month, day, hour, minute, second] = parts as [number, number, number, number, number, number]
   const ms = Date.UTC(year, month - 1, day, hour, minute, second)
   const date = new Date(ms)
-  // Date.UTC carries a 31st of April over into May: such a day is a mistake here.
-  const real = date.getUTCMonth() === month - 1 && date.getUTCDate() === day && hour < 24 && minute < 60 && second < 60
+  // Date.UTC carries a 31st of April over into May, and takes the year 26 for 1926: both are mistakes here.
+  const real =
+    date.getUTCFullYear() === year &&
+    date.getUTCMonth() === month - 1 &&
+    date.getUTCDate() === day &&
+    hour < 24 &&
+    minute < 60 &&
+    second < 60
   if (!real) return undefined
   const sign = zone[0] === '-' ? 1 : -1
   const offset = zone === 'Z' ? 0 : sign * (Number(zone.slice(1, 3)) * 60 + Number(zone.slice(4)))
