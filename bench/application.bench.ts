@@ -43,18 +43,24 @@ async function round(lab: Lab): Promise<Round> {
   return { requests: percentile(requests, 75), bytes: percentile(bytes, 75) }
 }
 
+interface WithAgent {
+  readonly agent: Round
+  /** Its programs alone: pinned, they stay attached when it has stopped. Tells the kernel's share from user space's. */
+  readonly programs: Round
+}
+
 /** A round with the agent. @throws Error when its ledger does not close, or it has not seen the traffic */
-async function roundWithAgent(lab: Lab, agent: TestAgent): Promise<Round> {
+async function roundWithAgent(lab: Lab, agent: TestAgent): Promise<WithAgent> {
   await agent.start()
-  const result = await round(lab)
+  const running = await round(lab)
   const { kernel, lost } = await closedLedger(agent)
   await agent.stop()
   if (Object.keys(lost).length > 0) throw new Error(`Records were lost: ${JSON.stringify(lost)}`)
   if (kernel['packets_flow']! < BURSTS * REQUESTS * 4) throw new Error('The agent did not see the traffic')
-  // Pinned links outlive the agent: without them its programs are gone.
+  const programs = await round(lab)
   rmSync(agent.pinDirectory, { recursive: true, force: true })
   if (existsSync(agent.pinDirectory)) throw new Error(`${agent.pinDirectory} is still there`)
-  return result
+  return { agent: running, programs }
 }
 
 export async function run(): Promise<Figure[]> {
@@ -64,7 +70,7 @@ export async function run(): Promise<Figure[]> {
   const settings = { 'node.netns': lab.node().netnsPath, 'metadata.file': lab.metadataPath }
   await using agent = new TestAgent({ name: 'bench-application', settings })
   await round(lab)
-  const pairs: { with: Round; without: Round }[] = []
+  const pairs: { with: WithAgent; without: Round }[] = []
   for (let i = 0; i < ROUNDS; i++) {
     // Which one comes first takes turns too: a machine that gets busier or warmer is unfair to neither.
     if (i % 2 === 0) pairs.push({ with: await roundWithAgent(lab, agent), without: await round(lab) })
@@ -73,8 +79,9 @@ export async function run(): Promise<Figure[]> {
       pairs.push({ with: await roundWithAgent(lab, agent), without })
     }
   }
-  const requests = pairs.map((pair) => pair.with.requests / pair.without.requests)
-  const bytes = pairs.map((pair) => pair.with.bytes / pair.without.bytes)
+  const requests = pairs.map((pair) => pair.with.agent.requests / pair.without.requests)
+  const bytes = pairs.map((pair) => pair.with.agent.bytes / pair.without.bytes)
+  const programs = pairs.map((pair) => pair.with.programs.requests / pair.without.requests)
   const rate = Math.round(median(pairs.map(({ without }) => without.requests))).toLocaleString('en-GB')
   const gigabits = ((median(pairs.map(({ without }) => without.bytes)) * 8) / 1e9).toFixed(1)
   const how = `median of ${ROUNDS} pairs of rounds with the agent and without, each the upper quartile of ${BURSTS} bursts; TCP between two pods through the node; default settings; ledger closes; ${load()}`
@@ -87,6 +94,13 @@ export async function run(): Promise<Figure[]> {
       'ratio',
       '≥ 0.97',
       `${REQUEST_BYTES} bytes there and back one after another, ${rate}/s without, ${spread(requests)}; ${how}`,
+    ),
+    figure(
+      'application.request_rate_programs',
+      median(programs),
+      'ratio',
+      '',
+      `the same with the agent's programs attached and no agent, ${spread(programs)}; ${how}`,
     ),
     figure(
       'application.throughput',
