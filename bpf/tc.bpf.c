@@ -229,13 +229,28 @@ static __always_inline __u8 cause_of(const struct flow_entry *entry, const struc
 }
 
 /*
+ * While the table is full the entry goes first and its record later: a record that is reserved and then discarded takes
+ * its room in the ring all the same, and a flood of new flows would fill the ring with nothing. What follows finds the
+ * entry in the table, or does not.
+ */
+static __always_inline void insert_bare(struct packet *p, struct scratch *s, struct ledger *l, __u64 now)
+{
+	s->entry.last_seen_ns = now;
+	if (bpf_map_update_elem(&flows, &p->key, &s->entry, BPF_NOEXIST))
+		s->table_full_ns = now;
+	else
+		count_tc(l, FLOWS_CREATED, 1);
+}
+
+/*
  * A flow's first packet: counted in the entry, and told, before the entry is in the table. That saves what the ordinary
  * path would pay once more: a look-up, and atomic operations on memory that no cache has.
  * @return 0, or -1 when the table is full or another CPU was first; then nothing was counted
  */
-static __always_inline int insert_flow(struct packet *p, struct flow_entry *entry, const struct record_facts *facts,
+static __always_inline int insert_flow(struct packet *p, struct scratch *s, const struct record_facts *facts,
 				       struct ledger *l, __u32 length, __u64 now)
 {
+	struct flow_entry *entry = &s->entry;
 	struct flow_event *e = NULL;
 
 	entry->last_seen_ns = now;
@@ -250,6 +265,7 @@ static __always_inline int insert_flow(struct packet *p, struct flow_entry *entr
 		entry->unreported[p->dir & 1] = (1ULL << UNREPORTED_SHIFT) + length;
 	}
 	if (bpf_map_update_elem(&flows, &p->key, entry, BPF_NOEXIST)) {
+		s->table_full_ns = now;
 		if (e)
 			bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
 		return -1;
@@ -337,13 +353,15 @@ static __always_inline int observe(struct __sk_buff *skb, const struct hook hook
 		new_flags(&s->entry, &p, &hook, &facts.boot_ns);
 		facts.cause = CAUSE_NEW;
 		facts.trace_reason = p.icmp_error ? TRACE_REASON_RELATED : TRACE_REASON_NEW;
-		if (!insert_flow(&p, &s->entry, &facts, l, length, now)) {
+		if (s->table_full_ns == now) {
+			insert_bare(&p, s, l, now);
+		} else if (!insert_flow(&p, s, &facts, l, length, now)) {
 			count_tc(l, PACKETS_FLOW, 1);
 			count_tc(l, BYTES_FLOW, length);
 			entry = &s->entry;
 			goto payload;
 		}
-		/* another CPU may have been first: then its entry is as good */
+		/* ours, without the packet; or another CPU was first, and its entry is as good */
 		entry = bpf_map_lookup_elem(&flows, &p.key);
 		if (!entry) {
 			count_tc(l, PACKETS_TABLE_FULL, 1);

@@ -125,6 +125,22 @@ describe('Collector', () => {
     expect(reader.released).toBe(reader.position)
   })
 
+  test('gives back what was skipped in the source, without a flow and in its turn', () => {
+    const { reader, collector, exporter } = setUp()
+    reader.position = 4096
+    collector.drain()
+    expect(reader.released).toBe(4096)
+    const again = setUp({ exporters: [exporter] })
+    again.reader.push({})
+    again.collector.drain()
+    again.reader.position += 4096
+    again.collector.drain()
+    expect(again.reader.released).toBe(0)
+    exporter.settled = 1
+    again.collector.drain()
+    expect(again.reader.released).toBe(128 + 4096)
+  })
+
   test('releases the source only as far as every exporter has settled', () => {
     const second = new TestExporter()
     second.autoSettle = true

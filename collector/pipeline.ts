@@ -220,7 +220,11 @@ export class Collector implements TelemetrySource, AsyncDisposable {
     for (let i = 0; i < count && taken < limit; i++) {
       taken += this.#take(this.#sources[(this.#turn + i) % count]!, limit - taken, messages)
     }
-    if (taken === 0) return 0
+    if (taken === 0) {
+      // Discarded records take room as well, and no flow stands for them.
+      if (this.#skipped()) this.#queue.push(first, this.#positionOf)
+      return 0
+    }
     this.#turn = (this.#turn + 1) % count
     const end = history.end
     this.historyLedger.accepted += end - first
@@ -228,6 +232,12 @@ export class Collector implements TelemetrySource, AsyncDisposable {
     this.historyLedger.delivered += end - first
     this.#queue.push(end, this.#positionOf)
     return taken
+  }
+
+  /** Whether a source moved over something that was no record. */
+  #skipped(): boolean {
+    for (let i = 0; i < this.#sources.length; i++) if (this.#positionOf(i) > this.#queue.noted(i)) return true
+    return false
   }
 
   #take(source: RecordSource, limit: number, messages: number): number {

@@ -30,6 +30,13 @@ export class ReleaseQueue {
     return this.#released[source]!
   }
 
+  /** Position that was noted last for a source. */
+  noted(source: number): number {
+    if (this.#size === 0) return this.#released[source]!
+    const slot = (this.#head + this.#size - 1) % MAX_BOUNDARIES
+    return this.#positions[slot * this.#sources + source]!
+  }
+
   /** End of the oldest boundary that waits; Infinity when none does. */
   get oldestEnd(): number {
     return this.#size === 0 ? Number.POSITIVE_INFINITY : this.#ends[this.#head]!

@@ -16,7 +16,10 @@ export interface RecordReader {
   readonly u32: Uint32Array
   /** Byte offset of the next record in the views, -1 when none is ready. Skips what the writer discarded. Never throws. */
   next(): number
-  /** Position just after the record that next() returned last; at first, where reading starts. An integer below 2^53. */
+  /**
+   * Position just after what next() returned or skipped last; at first, where reading starts. An integer below 2^53. It
+   * may move without a record having been returned.
+   */
   readonly position: number
   /** Gives everything before a position back to the writer. @param position one that was read, never less than before */
   release(position: number): void

@@ -92,9 +92,10 @@ struct {
 	__type(value, struct l7_bucket);
 } l7_tokens SEC(".maps");
 
-/* Too big for the stack: an entry being made, and an L7 record being filled. */
+/* Too big for the stack: an entry being made, and an L7 record being filled. And when this CPU met the table full. */
 struct scratch {
 	struct flow_entry entry;
+	__u64 table_full_ns; /* CLOCK_MONOTONIC_COARSE */
 	struct flow_event event;
 	__u8 payload[L7_PAYLOAD_MAX];
 };

@@ -119,6 +119,17 @@ describe('RingReader', () => {
     expect([ring.consumed, reader.broken]).toEqual([64n, 1])
   })
 
+  it('gives back a ring that is full of discarded records', () => {
+    const ring = new FakeRing()
+    const reader = new RingReader(ring)
+    while (ring.write([1], { discarded: true }) !== undefined);
+    expect(reader.next()).toBe(-1)
+    reader.release(reader.position)
+    expect([ring.consumed, reader.usedBytes]).toEqual([BigInt(SIZE), 0])
+    ring.write([2])
+    expect(read(reader, reader.next(), 1)).toEqual([2])
+  })
+
   it('waitingRecords() counts what is committed and not read, and reads nothing', () => {
     const ring = new FakeRing()
     const reader = new RingReader(ring)

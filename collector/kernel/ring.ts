@@ -80,8 +80,9 @@ export class RingReader implements RecordReader {
       }
       this.#cursor = (this.#cursor + advance) | 0
       this.#scanned += advance
-      if ((header & DISCARDED) !== 0) continue
+      // Also behind a discarded one: a ring full of those alone must be given back too.
       this.#position = this.#scanned
+      if ((header & DISCARDED) !== 0) continue
       return offset + HEADER_BYTES
     }
   }

@@ -79,6 +79,29 @@ describeKernel('limits of bpf/', () => {
     expect(k.ledger().FLOWS_CREATED).toBe(65)
   })
 
+  it('keeps the ring free for records while new flows find the table full', () => {
+    using k = new KernelPrograms({
+      programs,
+      maxEntries: { flows: 64, events: 64 << 10 },
+      constants: { per_packet: 1 },
+    })
+    // 64 KiB take 481 records, also discarded ones.
+    for (let i = 0; i < 2000; i++) k.run('pod_egress', datagram(10_000 + i))
+    k.run('pod_egress', datagram(10_000))
+    const l = k.ledger()
+    expect([l.PACKETS_TABLE_FULL, l.EVENTS_SUBMITTED, l.EVENTS_RING_FULL]).toEqual([2000 - 64, 65, 0])
+    expect(k.records()).toHaveLength(65)
+    sweepAll(k)
+    for (let i = 0; i < 3; i++) k.run('pod_egress', datagram(30_000, i))
+    // The first one may still come by the way for a full table: it is told all the same.
+    expect(k.records().map((r) => [r.cause, r.srcPort, r.packets])).toEqual([
+      [EventCause.NEW, 30_000, 1],
+      [EventCause.PACKET, 30_000, 1],
+      [EventCause.PACKET, 30_000, 1],
+    ])
+    expect(gapsNow(k)).toEqual(NO_GAPS)
+  })
+
   it('takes idle flows out in two sweeps and tells what they had unreported', () => {
     using k = new KernelPrograms({ programs })
     for (let i = 0; i < 3; i++) k.run('pod_egress', datagram(10_001))
