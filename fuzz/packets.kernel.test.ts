@@ -12,7 +12,7 @@ const PROGRAMS = ['pod_egress', 'pod_ingress', 'uplink_ingress', 'uplink_egress'
 const LEDGER_EVERY = 64
 const ETHERNET = 14
 /** BPF_PROG_TEST_RUN of newer kernels wants something behind the Ethernet header, and of IP its fixed header. */
-const MIN_BEHIND: Readonly<Record<number, number>> = { 0x0800: 20, 0x86dd: 40 }
+const MIN_BEHIND: Readonly<Record<number, number>> = { 2048: 20, 34525: 40 }
 const MAX_PACKET = 1514
 
 interface Run {
