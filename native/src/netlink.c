@@ -75,6 +75,15 @@ static napi_value attribute_bytes(napi_env env, const struct rtattr *attribute)
 }
 
 /*
+ * Whether a message tells of a device itself. A bridge tells of its ports in messages of its own family, and of a port
+ * that leaves it as of a device that was removed.
+ */
+static bool is_device(const struct nlmsghdr *message)
+{
+	return ((const struct ifinfomsg *)NLMSG_DATA(message))->ifi_family == AF_UNSPEC;
+}
+
+/*
  * { event, ifindex, name, kind, iflink, linkNetnsId, master, flags, mtu, mac }: linkNetnsId is -1 when the peer is in
  * the same namespace, iflink the peer's or lower device's index there.
  */
@@ -407,7 +416,7 @@ static void watch_parse(napi_env env, char *buffer, ssize_t length, napi_value l
 	struct nlmsghdr *message = (struct nlmsghdr *)buffer;
 
 	for (int rest = (int)length; NLMSG_OK(message, rest); message = NLMSG_NEXT(message, rest))
-		if (message->nlmsg_type == RTM_NEWLINK || message->nlmsg_type == RTM_DELLINK)
+		if ((message->nlmsg_type == RTM_NEWLINK || message->nlmsg_type == RTM_DELLINK) && is_device(message))
 			push(env, list, parse_link(env, message));
 }
 
