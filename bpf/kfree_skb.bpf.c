@@ -105,8 +105,16 @@ static __always_inline void count_drop(const struct dropped *d, __u16 reason, __
 		__sync_fetch_and_add(&known->bytes, length);
 		return;
 	}
-	if (bpf_map_update_elem(&drop_counters, &key, &fresh, BPF_NOEXIST))
+	if (!bpf_map_update_elem(&drop_counters, &key, &fresh, BPF_NOEXIST))
+		return;
+	/* no room, or another CPU was first */
+	known = bpf_map_lookup_elem(&drop_counters, &key);
+	if (!known) {
 		count(l, DROP_COUNTER_FULL, 1);
+		return;
+	}
+	__sync_fetch_and_add(&known->packets, 1);
+	__sync_fetch_and_add(&known->bytes, length);
 }
 
 /* A flow that no tc program has met: dropped before it came so far. What can be said of it, without an entry. */
@@ -231,6 +239,8 @@ int packet_dropped(unsigned long long *ctx)
 	/* from the IP header on: how much of the link header is still there depends on where it was dropped */
 	length = skb->len + (__u32)(skb->data - skb->head) - skb->network_header;
 	c.memory = skb->head + skb->network_header;
+	/* behind that, in the buffer, is what earlier packets left: the rest of this one is in its pages */
+	c.size = length - skb->data_len;
 	wrong = skb->network_header == 0xffff || parse_ip(&c, &p, skb->protocol, 0, length);
 	if (!wrong && was_consumed(&p, reason)) {
 		count(l, PACKETS_DROPPED_CONSUMED, 1);

@@ -59,6 +59,7 @@ struct sk_buff {
 	struct net_device *dev;
 	struct sock *sk;
 	unsigned int len;
+	unsigned int data_len;
 	int skb_iif;
 	unsigned long _skb_refdst;
 	__be16 protocol;

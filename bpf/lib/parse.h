@@ -42,6 +42,7 @@ struct packet {
 struct cursor {
 	struct __sk_buff *skb;
 	const void *memory;
+	__u32 size; /* bytes at memory */
 };
 
 static __always_inline int read_at(const struct cursor *c, __u32 offset, void *to, __u32 size)
@@ -61,6 +62,8 @@ static __always_inline int read_at(const struct cursor *c, __u32 offset, void *t
 		}
 		return bpf_skb_load_bytes(c->skb, offset, to, size);
 	}
+	if (offset > c->size || size > c->size - offset)
+		return -1;
 	return bpf_probe_read_kernel(to, size, c->memory + offset);
 }
 
