@@ -47,7 +47,7 @@ export class BpfProgram extends Descriptor {
   }
 
   /**
-   * Runs a program of SEC("syscall") once, on another thread; it reads and writes `context`, which is not to be touched
+   * Runs a program of SEC("syscall") once, on another thread, when every program that runs now is done (RCU); it reads and writes `context`, which is not to be touched
    * until then, nor is this to be disposed. @returns what the program returned
    */
   run(context: Uint8Array): Promise<number> {

@@ -5,7 +5,10 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <linux/membarrier.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /*
  * programTestRun(fd, dataIn, dataOut, ctxIn, ctxOut, repeat) → [retval, dataOutSize, ctxOutSize, durationNs]
@@ -60,6 +63,11 @@ static void run_in_worker(napi_env env, void *data)
 	struct run *run = data;
 
 	(void)env;
+	/*
+	 * Waits until every program that runs now is done. Refused on kernels with CPUs that have no tick (nohz_full):
+	 * there the time between two runs has to do.
+	 */
+	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
 	opts.ctx_in = run->ctx.data;
 	opts.ctx_size_in = (uint32_t)run->ctx.size;
 	run->err = bpf_prog_test_run_opts(run->fd, &opts);
@@ -85,7 +93,8 @@ static void run_done(napi_env env, napi_status status, void *data)
 
 /*
  * programRunAsync(fd, ctx) → a promise of what the program returned; for SEC("syscall") programs, run on a thread of
- * libuv's pool because a walk of a large map takes tens of milliseconds. The descriptor must stay open until then.
+ * libuv's pool because a walk of a large map takes tens of milliseconds, and after a grace period of RCU, 10 to 30 ms: no
+ * tc program is at work any more with what it found in a map before this call. The descriptor must stay open until then.
  */
 static napi_value program_run_async(napi_env env, napi_callback_info info)
 {
