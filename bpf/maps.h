@@ -84,6 +84,7 @@ struct sweep_args {
 	__u64 other_idle_ns;     /* UDP, ICMP, SCTP, ... */
 	__u64 closed_idle_ns;    /* after both FINs or a RST */
 	__u64 keep_unreported;   /* 1 = a flow that the full ring had no room for stays until it has; 0 = it goes, counted */
+	__u64 refresh_slots;     /* 1 = a device may have another slot than its flows remember */
 	__u64 entries;           /* out: flows in the table after the sweep */
 	__u64 open_packets;      /* out: packets in the table that no record has carried out yet */
 	__u64 open_bytes;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * The sweep: run by the agent every second, it walks the flow table in the kernel. Flows with something unreported and
- * an interval gone by are told; idle and closed ones are marked in one sweep and removed in the next, so that between
- * the two no program can still be adding to an entry that it had looked up before the mark.
+ * an interval gone by are told; idle and closed ones are marked in one sweep and removed in the next. The agent waits out
+ * a grace period before each sweep, so that no program can still be adding to an entry that it found before the mark.
  */
 
 struct bpf_map;
@@ -13,6 +13,7 @@ struct sweep {
 	__u64 closed_idle_ns;
 	struct ledger *l;
 	__u64 keep_unreported;
+	__u64 refresh_slots;
 	__u64 ring_full_before;  /* EVENTS_RING_FULL of this CPU when the sweep began */
 	__u64 now;
 	__u64 entries;
@@ -111,6 +112,12 @@ static long sweep_flow(struct bpf_map *map, struct flow_key *key, struct flow_en
 	__u64 last, idle = s->now - entry->last_seen_ns;
 
 	s->entries++;
+	if (s->refresh_slots) {
+		__u32 slot = slot_of(key->ifindex);
+
+		if (entry->slot != slot)
+			entry->slot = slot;
+	}
 	if ((__s64)idle < 0)
 		idle = 0;
 	if (entry->phase != PHASE_LIVE && remove_flow(s, map, key, entry))
@@ -137,6 +144,7 @@ int flow_sweep(struct sweep_args *args)
 	s.other_idle_ns = args->other_idle_ns;
 	s.closed_idle_ns = args->closed_idle_ns;
 	s.keep_unreported = args->keep_unreported;
+	s.refresh_slots = args->refresh_slots;
 	s.l = ledger_of_cpu();
 	s.now = bpf_ktime_get_ns(); /* the coarse clock, of the same base, is not offered to syscall programs */
 	if (!s.l)

@@ -153,16 +153,17 @@ export const LEDGER = {
 
 /** struct sweep_args: size and byte offset of each member. */
 export const SWEEP_ARGS = {
-  SIZE: 72,
+  SIZE: 80,
   tcpIdleNs: 0,
   otherIdleNs: 8,
   closedIdleNs: 16,
   keepUnreported: 24,
-  entries: 32,
-  openPackets: 40,
-  openBytes: 48,
-  removed: 56,
-  reported: 64,
+  refreshSlots: 32,
+  entries: 40,
+  openPackets: 48,
+  openBytes: 56,
+  removed: 64,
+  reported: 72,
 } as const
 
 /** enum event_type */

@@ -133,10 +133,10 @@ describeKernel('BpfProgram', () => {
     using object = openWith('flow_sweep')
     object.load()
     using program = object.program('flow_sweep')
-    const context = new Uint8Array(72)
-    new DataView(context.buffer).setBigUint64(32, 77n, true)
+    const context = new Uint8Array(80)
+    new DataView(context.buffer).setBigUint64(40, 77n, true)
     expect(await program.run(context)).toBe(0)
-    expect(new DataView(context.buffer).getBigUint64(32, true)).toBe(0n)
+    expect(new DataView(context.buffer).getBigUint64(40, true)).toBe(0n)
     await expect(program.run(new Uint8Array(4))).rejects.toThrow(/EINVAL/)
   })
 })
@@ -305,6 +305,23 @@ describeKernel('rtnetlink', () => {
     node.ip(['link add dummy9 type veth peer name dummy10'])
     await new Promise((resolve) => setTimeout(resolve, 50))
     expect(seen.length).toBe(count)
+  })
+
+  it('watchLinks() takes no port that leaves its bridge for a device that goes', async () => {
+    using node = new ChurnNode('port')
+    using netns = Netns.open(node.path)
+    const seen: LinkInfo[] = []
+    const watch = netns.run(() =>
+      watchLinks((change) => {
+        if (change !== 'overrun') seen.push(...change)
+      }),
+    )
+    onTestFinished(() => watch[Symbol.dispose]())
+    node.ip(['link add br7 type bridge', 'link add dummy7 type veth peer name dummy8', 'link set dummy7 master br7'])
+    node.ip(['link set dummy7 nomaster', 'link set dummy7 name last7'])
+    await eventually('the last change is told', () => seen.some(({ name }) => name === 'last7'))
+    expect(seen.filter(({ event }) => event === 'removed')).toEqual([])
+    expect(seen.filter(({ name, kind }) => name === 'dummy7' && kind !== 'veth')).toEqual([])
   })
 
   it('watchLinks() says overrun when more came than the socket holds', async () => {

@@ -268,6 +268,37 @@ describeKernel('Interfaces', () => {
     w.expectAttached(2)
   })
 
+  it('a restart gives a new device that is listed first no slot of an older one', async () => {
+    const w = new Watched('first')
+    w.node.addPods([1, 2])
+    await w.start()
+    const { ifindex } = w.interfaces.list().find((one) => one.name === 'pod1')!
+    await w.stop()
+    rmSync(w.pinPath, { recursive: true, force: true })
+    w.node.ip(['link del pod1'])
+    await w.start()
+    w.ping(2, 5)
+    expect(w.slotOf('pod2')).toBe(1)
+    await w.stop()
+    w.node.ip([`link add pod1 index ${ifindex} type veth peer name peer1 netns ${w.node.name}-1`])
+    await w.start()
+    expect(w.interfaces.list().map((one) => one.name)).toEqual(['pod1', 'pod2'])
+    expect(w.slotOf('pod2')).toBe(1)
+    expect(w.slotOf('pod1')).not.toBe(1)
+    expect(w.datapath.counters.endpoint(1).egressPackets).toBeGreaterThanOrEqual(5)
+    expect(w.datapath.counters.endpoint(w.slotOf('pod1')).egressPackets).toBe(0)
+  })
+
+  it('takes its clsact filters off a device that is no longer an uplink after a restart', async () => {
+    const w = new Watched('former')
+    w.node.ip(['link add up7 type veth peer name up8', 'link set up7 up'])
+    await w.start({ attach: 'clsact' }, { uplinks: ['up7'] })
+    expect(filters(w.node.name, 'up7')).toEqual([1])
+    await w.stop()
+    await w.start({ attach: 'clsact' }, { uplinks: [] })
+    expect(filters(w.node.name, 'up7')).toEqual([])
+  })
+
   it('a node’s sums never go back when a slot is handed on', async () => {
     const w = new Watched('sums')
     w.node.addPods([1])
@@ -311,9 +342,9 @@ describeKernel('Interfaces', () => {
   })
 })
 
-/** Priorities of the filters at ingress of pod1, in the order they run. */
-function filters(netns: string): number[] {
-  const shown = execFileSync('ip', ['netns', 'exec', netns, 'tc', '-j', 'filter', 'show', 'dev', 'pod1', 'ingress'], {
+/** Priorities of the filters at ingress of a device, in the order they run. */
+function filters(netns: string, device = 'pod1'): number[] {
+  const shown = execFileSync('ip', ['netns', 'exec', netns, 'tc', '-j', 'filter', 'show', 'dev', device, 'ingress'], {
     encoding: 'utf8',
   })
   const rows = JSON.parse(shown) as { pref: number; options?: object }[]

@@ -18,6 +18,9 @@ const CHECK_MS = 10_000
 /** When a pod's side is looked at again while it has no address, or was not found: runtimes set it up step by step. */
 const INSPECT_AGAIN_MS: readonly number[] = [50, 200, 1000, 5000, 30_000]
 
+/** Kinds of device whose other end is a pod's; what a pod sends comes in on the node's end of both. */
+const PAIRS: ReadonlySet<string> = new Set(['veth', 'netkit'])
+
 interface Entry {
   shown: WatchedInterface
   link: LinkInfo
@@ -53,7 +56,7 @@ export class Interfaces implements Disposable {
   #check: NodeJS.Timeout | undefined
   #relist: NodeJS.Timeout | undefined
   #defaults: ReadonlySet<number> = new Set()
-  /** Slots by ifindex, as a former agent left them. */
+  /** Slots by ifindex that a former agent gave to devices that still have its programs, while they are looked for. */
   #inherited = new Map<number, number>()
 
   constructor(datapath: KernelDatapath, options: InterfacesOptions) {
@@ -84,16 +87,30 @@ export class Interfaces implements Disposable {
    * complete when this returns, the attachments are when its promise resolves; it never rejects.
    */
   async start(): Promise<void> {
-    this.#inherited = this.#maps.inherited()
-    if (this.#inherited.size > 0 || this.#datapath.report.reused.includes('endpoint_counters')) this.#slots.soilAll()
+    const inherited = this.#maps.inherited()
+    if (inherited.size > 0 || this.#datapath.report.reused.includes('endpoint_counters')) this.#slots.soilAll()
+    // All of them before a new device gets one: flows of the others count there as long as they live.
+    for (const [ifindex, slot] of inherited) {
+      if (this.#datapath.attachments.standing(ifindex) && this.#slots.claim(slot)) this.#inherited.set(ifindex, slot)
+    }
     // Watching first: what changes while the list is read comes again as an event.
     this.#watch = this.#datapath.node.run(() => watchLinks((change) => this.#onChange(change)))
     this.#check = setInterval(() => this.#list(), CHECK_MS).unref()
     this.#list()
     this.#maps.sweep((ifindex) => this.#entries.has(ifindex))
-    this.#inherited.clear()
+    this.#dropInherited()
+    this.#datapath.sweeper.refreshSlots()
     while (this.#attaching.size > 0) await Promise.all(this.#attaching)
     if (!this.#disposed) this.#datapath.finishTakeover(new Set(this.#entries.keys()))
+  }
+
+  /** Devices that a former agent watched and this one does not: another configuration, another default route. */
+  #dropInherited(): void {
+    for (const [ifindex, slot] of this.#inherited) {
+      this.#datapath.attachments.detach(ifindex)
+      this.#slots.release(slot)
+    }
+    this.#inherited.clear()
   }
 
   /** Devices that wait for their programs: the kernel takes 20 to 40 ms for each. */
@@ -121,7 +138,7 @@ export class Interfaces implements Disposable {
     for (const link of change) {
       if (link.event === 'present') this.#present(link, fresh)
       else if (this.#entries.has(link.ifindex)) this.#remove(link.ifindex, false)
-      else if (link.kind === 'veth') this.#listSoon()
+      else if (PAIRS.has(link.kind)) this.#listSoon()
     }
     this.#welcome(fresh)
   }
@@ -166,7 +183,7 @@ export class Interfaces implements Disposable {
   #kindOf(link: LinkInfo): 'pod' | 'uplink' | undefined {
     if ((link.flags & LinkFlag.LOOPBACK) !== 0) return undefined
     if (this.#isUplink(link)) return 'uplink'
-    return link.kind === 'veth' && link.linkNetnsId >= 0 ? 'pod' : undefined
+    return PAIRS.has(link.kind) && link.linkNetnsId >= 0 ? 'pod' : undefined
   }
 
   /** A default route that goes away for a moment makes no pod of a veth that was an uplink. */
@@ -234,7 +251,8 @@ export class Interfaces implements Disposable {
   /** The slot that a former agent gave this very device, or a new one with its counters at zero. */
   #slotFor(ifindex: number): number {
     const inherited = this.#inherited.get(ifindex)
-    if (inherited !== undefined && this.#datapath.attachments.standing(ifindex) && this.#slots.claim(inherited)) {
+    if (inherited !== undefined) {
+      this.#inherited.delete(ifindex)
       return inherited
     }
     const { slot, fresh } = this.#slots.allocate()
@@ -320,6 +338,8 @@ export class Interfaces implements Disposable {
     this.#maps.remove(ifindex)
     if (netnsCookie !== 0n) this.#maps.removeNetns(netnsCookie, ifindex)
     this.#slots.release(slot)
+    // The same device may be watched again, as another kind or after a failure, and its flows still live.
+    this.#datapath.sweeper.refreshSlots()
     this.counts.removed++
     this.#listeners.emit({ kind: 'removed', interface: entry.shown, totals })
   }
@@ -331,8 +351,11 @@ export class Interfaces implements Disposable {
   }
 }
 
-/** A device without a link address has no link header: tun, WireGuard, IP tunnels. */
-function hookOf(link: LinkInfo, kind: 'pod' | 'uplink'): HookKind {
+/**
+ * Ethernet's addresses have six bytes. Devices without a link header have none (tun, WireGuard), or one of IP in their
+ * place (ipip, GRE: 4 bytes; ip6tnl: 16).
+ */
+export function hookOf(link: Pick<LinkInfo, 'mac'>, kind: 'pod' | 'uplink'): HookKind {
   if (kind === 'pod') return 'pod'
-  return link.mac.length === 0 ? 'uplink-l3' : 'uplink'
+  return link.mac.length === 6 ? 'uplink' : 'uplink-l3'
 }

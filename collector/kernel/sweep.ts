@@ -47,6 +47,9 @@ export class Sweeper implements AsyncDisposable {
   #last = NONE
   #sweeps = 0
   #failures = 0
+  /** How often slots changed their devices, and how often that was when the flows were last told. */
+  #slotChanges = 0
+  #slotsKnown = 0
 
   /** @param program flow_sweep; disposed by this */
   constructor(program: BpfProgram, options: SweeperOptions) {
@@ -76,6 +79,11 @@ export class Sweeper implements AsyncDisposable {
     }, INTERVAL_MS).unref()
   }
 
+  /** From the next sweep on flows count into the slots that their devices have then. */
+  refreshSlots(): void {
+    this.#slotChanges++
+  }
+
   /** One sweep now; joins the one that is running. @throws Error of the kernel, counted */
   sweep(): Promise<SweepResult> {
     this.#running ??= this.#sweep().finally(() => {
@@ -101,6 +109,8 @@ export class Sweeper implements AsyncDisposable {
     this.#args[SWEEP_ARGS.closedIdleNs / 8] = idleNs(closedIdleMs, pressure)
     // Better late than lost, as long as new flows find room.
     this.#args[SWEEP_ARGS.keepUnreported / 8] = pressure > SHORTEST ? 1n : 0n
+    const slotChanges = this.#slotChanges
+    this.#args[SWEEP_ARGS.refreshSlots / 8] = slotChanges === this.#slotsKnown ? 0n : 1n
     this.#sweeps++
     let answer: number
     try {
@@ -113,6 +123,7 @@ export class Sweeper implements AsyncDisposable {
       this.#failures++
       throw new Error(`Cannot sweep the flow table: the program returned ${answer | 0}`)
     }
+    this.#slotsKnown = slotChanges
     this.#last = {
       entries: Number(this.#args[SWEEP_ARGS.entries / 8]),
       openPackets: Number(this.#args[SWEEP_ARGS.openPackets / 8]),

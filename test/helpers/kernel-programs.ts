@@ -30,6 +30,8 @@ export interface SweepTimes {
   readonly closedIdleNs?: bigint
   /** Flows that find the ring full stay in the table. */
   readonly keepUnreported?: boolean
+  /** Flows look up their devices' slots again. */
+  readonly refreshSlots?: boolean
 }
 
 export interface SweepResult {
@@ -145,6 +147,7 @@ export class KernelPrograms implements Disposable {
     args.writeBigUInt64LE(times.otherIdleNs ?? never, SWEEP_ARGS.otherIdleNs)
     args.writeBigUInt64LE(times.closedIdleNs ?? never, SWEEP_ARGS.closedIdleNs)
     args.writeBigUInt64LE(times.keepUnreported ? 1n : 0n, SWEEP_ARGS.keepUnreported)
+    args.writeBigUInt64LE(times.refreshSlots ? 1n : 0n, SWEEP_ARGS.refreshSlots)
     const { retval } = this.program('flow_sweep').testRun({ ctxIn: args })
     if (retval !== 0) throw new Error(`flow_sweep returned ${retval}`)
     const out = (offset: number) => Number(args.readBigUInt64LE(offset))

@@ -119,6 +119,19 @@ describeKernel('limits of bpf/', () => {
     expect(gapsNow(k)).toEqual(NO_GAPS)
   })
 
+  it('lets the sweep tell flows that their device has another slot', () => {
+    using k = new KernelPrograms({ programs })
+    k.watch(1, 7, 1)
+    k.run('pod_egress', datagram(10_001))
+    k.watch(1, 8, 1)
+    k.sweep()
+    k.run('pod_egress', datagram(10_001))
+    expect([7, 8].map((slot) => k.endpointCounts(slot).egressPackets)).toEqual([2, 0])
+    k.sweep({ refreshSlots: true })
+    k.run('pod_egress', datagram(10_001))
+    expect([7, 8].map((slot) => k.endpointCounts(slot).egressPackets)).toEqual([2, 1])
+  })
+
   it('keeps a marked flow that a packet revives', () => {
     using k = new KernelPrograms({ programs })
     k.run('pod_egress', datagram(10_001))
