@@ -35,6 +35,9 @@ export class RecordClock {
   readonly #heads = new Uint32Array(BUCKETS)
   #at = 0
   #filled = false
+  /** The latest time given; a clock that was stepped back stays below it for a while and is looked up meanwhile. */
+  #newestLow = 0
+  #newestHigh = 0
 
   constructor(options: RecordClockOptions) {
     this.#readOffset = options.readOffset
@@ -65,11 +68,21 @@ export class RecordClock {
     let high = wallHigh
     let bucket = bucketOf(low, high)
     let shift = 0
-    while (this.#seen(bucket, low, high)) {
-      shift++
-      low = (low + 1) >>> 0
-      if (low === 0) high = (high + 1) >>> 0
-      bucket = bucketOf(low, high)
+    if (high > this.#newestHigh || (high === this.#newestHigh && low > this.#newestLow)) {
+      // Later than every time before, as nearly all are: nothing can have it.
+      this.#newestLow = low
+      this.#newestHigh = high
+    } else {
+      while (this.#seen(bucket, low, high)) {
+        shift++
+        low = (low + 1) >>> 0
+        if (low === 0) high = (high + 1) >>> 0
+        bucket = bucketOf(low, high)
+      }
+      if (high > this.#newestHigh || (high === this.#newestHigh && low > this.#newestLow)) {
+        this.#newestLow = low
+        this.#newestHigh = high
+      }
     }
     if (shift > 0) this.moved++
     this.shift = shift
