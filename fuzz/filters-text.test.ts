@@ -99,7 +99,8 @@ describe('fuzz: filters', () => {
         expect(compileRegex(text).test('aaaaaaaaaaaaaaaaaaaaaaaab')).toBeTypeOf('boolean')
       },
     },
-    { refuses: (error) => error instanceof Error, maxMs: 150 },
+    // the largest expression that is accepted takes 100 ms; the rest is for a machine that does other things too
+    { refuses: (error) => error instanceof Error, maxMs: 1000 },
   )
 
   fuzzText(
