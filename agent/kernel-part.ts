@@ -11,11 +11,11 @@ import type { KernelSide } from '../collector/pipeline.ts'
 import type { CollectorState, KernelNames } from '../collector/state.ts'
 import type { TelemetrySink, TelemetrySource } from '../model/contracts.ts'
 import { LedgerCounter } from '../model/layouts.gen.ts'
-import { type LedgerLine, StageLedger } from '../model/ledger.ts'
+import type { LedgerLine, StageLedger } from '../model/ledger.ts'
 import type { PartStatus } from './agent-info.ts'
 import type { Config } from './config.ts'
 import { durationMs, sizeBytes } from './config-values.ts'
-import type { KernelReading } from './ledger.ts'
+import { type KernelReading, kernelStage } from './ledger.ts'
 
 /** TCP flags by the names of the configuration, as bits of the header's low byte. */
 const FLAG_BITS = { fin: 0x01, syn: 0x02, rst: 0x04, psh: 0x08, ack: 0x10, urg: 0x20, ece: 0x40, cwr: 0x80 } as const
@@ -74,6 +74,8 @@ export class KernelPart implements KernelSide, TelemetrySource, AsyncDisposable 
   readonly #counts = new Float64Array(LedgerCounter.LEDGER_COUNTERS)
   readonly #log: Logger
   readonly #readBefore: number
+  /** What stage() told last. */
+  #toldDelivered = 0
 
   /** @throws SluiceError SLUICE_KERNEL_LOAD, SLUICE_KERNEL_UNSUPPORTED, SLUICE_PIN_DIR */
   constructor(config: Config, log: Logger) {
@@ -115,13 +117,8 @@ export class KernelPart implements KernelSide, TelemetrySource, AsyncDisposable 
   /** Records: wanted by the programs, taken from the ring or waiting in it. */
   stage(): StageLedger {
     const counts = this.datapath.counters.ledger(this.#counts)
-    const stage = new StageLedger('kernel')
-    stage.accepted = counts[LedgerCounter.EVENTS_WANTED]!
-    stage.waiting = this.datapath.unreadRecords()
-    stage.delivered = counts[LedgerCounter.EVENTS_SUBMITTED]! - stage.waiting
-    stage.filtered = counts[LedgerCounter.EVENTS_FILTERED]!
-    stage.lose('ring_full', counts[LedgerCounter.EVENTS_RING_FULL]!)
-    stage.lose('l7_rate', counts[LedgerCounter.EVENTS_L7_LIMITED]!)
+    const stage = kernelStage(counts, this.datapath.unreadRecords(), this.#toldDelivered)
+    this.#toldDelivered = stage.delivered
     return stage
   }
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { LedgerCounter } from '../model/layouts.gen.ts'
 import { StageLedger } from '../model/ledger.ts'
-import { type KernelReading, ledgerReport } from './ledger.ts'
+import { type KernelReading, kernelStage, ledgerReport } from './ledger.ts'
 
 function counts(fields: Partial<Record<keyof typeof LedgerCounter, number>>): Float64Array {
   const array = new Float64Array(LedgerCounter.LEDGER_COUNTERS)
@@ -66,5 +66,15 @@ describe('ledgerReport()', () => {
     const report = ledgerReport(undefined, [stage.toJSON()])
     expect(report.stages[0]).toMatchObject({ difference: 1, lost: { disk_full: 1 } })
     expect(report.closes).toBe(false)
+  })
+})
+
+describe('kernelStage()', () => {
+  test('closes, and takes nothing back that it told as delivered', () => {
+    const told = kernelStage(counts({ EVENTS_WANTED: 110, EVENTS_SUBMITTED: 100, EVENTS_RING_FULL: 10 }), 0, 0)
+    expect(told.toJSON()).toMatchObject({ delivered: 100, waiting: 0, lost: { ring_full: 10 }, difference: 0 })
+    // 40 records came while the ring was looked at: they are in it and not in the counts.
+    const next = kernelStage(counts({ EVENTS_WANTED: 120, EVENTS_SUBMITTED: 110, EVENTS_RING_FULL: 10 }), 50, 100)
+    expect(next.toJSON()).toMatchObject({ delivered: 100, waiting: 10, difference: 0 })
   })
 })

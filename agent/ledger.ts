@@ -1,5 +1,5 @@
 import { LedgerCounter } from '../model/layouts.gen.ts'
-import type { LedgerLine } from '../model/ledger.ts'
+import { type LedgerLine, StageLedger } from '../model/ledger.ts'
 
 /** Sums over CPUs of the kernel's ledger, index = LedgerCounter. */
 export type LedgerCounts = ArrayLike<number>
@@ -96,6 +96,24 @@ const SUMS: readonly Sum[] = [
     held: (reading) => reading.open.entries,
   },
 ]
+
+/**
+ * The kernel's stage, in records. Counters and ring are read one after the other while programs write: what was written
+ * in between is in the ring only, and must not make a counter go back, which Prometheus takes for a new beginning.
+ *
+ * @param unread records in the ring, read after the counts @param delivered what was told as delivered before
+ */
+export function kernelStage(counts: LedgerCounts, unread: number, delivered: number): StageLedger {
+  const submitted = counts[LedgerCounter.EVENTS_SUBMITTED]!
+  const stage = new StageLedger('kernel')
+  stage.accepted = counts[LedgerCounter.EVENTS_WANTED]!
+  stage.delivered = Math.max(delivered, submitted - unread)
+  stage.waiting = submitted - stage.delivered
+  stage.filtered = counts[LedgerCounter.EVENTS_FILTERED]!
+  stage.lose('ring_full', counts[LedgerCounter.EVENTS_RING_FULL]!)
+  stage.lose('l7_rate', counts[LedgerCounter.EVENTS_L7_LIMITED]!)
+  return stage
+}
 
 /** Adds everything up. */
 export function ledgerReport(reading: KernelReading | undefined, lines: readonly LedgerLine[]): LedgerReport {
