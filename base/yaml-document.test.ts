@@ -31,6 +31,10 @@ describe('parseYaml()', () => {
     expect(message).toBe('Cannot use "x.yaml": 1 mistake\n  x.yaml:1: Collections are nested too deeply')
   })
 
+  test('cuts what a mistake quotes', () => {
+    expect(refusal(`name: !${'x'.repeat(60_000)} a\n`).message.length).toBeLessThan(700)
+  })
+
   test('refuses a value that contains itself, naming its key', () => {
     expect(refusal('name: &a [*a]\n').message).toContain('x.yaml:1: "name" = (a value that contains itself): ')
   })

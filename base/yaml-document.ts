@@ -156,9 +156,17 @@ function lineOf(root: Node | null, path: readonly PropertyKey[], lines: LineCoun
   return lines.linePos(offset).line || 1
 }
 
+/** Longest text of one mistake: the yaml package quotes what it met as a whole. */
+const MAX_PROBLEM_CHARS = 500
+
+/** Text of one mistake, cut where it is too long to be read. */
+export function shortened(problem: string): string {
+  return problem.length > MAX_PROBLEM_CHARS ? `${problem.slice(0, MAX_PROBLEM_CHARS)}…` : problem
+}
+
 function joined(file: string, problems: readonly string[]): string {
   const shown = problems.slice(0, 50)
   const rest = problems.length - shown.length
   const count = problems.length === 1 ? '1 mistake' : `${problems.length} mistakes`
-  return `Cannot use "${file}": ${count}\n${shown.map((p) => `  ${p}`).join('\n')}${rest > 0 ? `\n  … and ${rest} more` : ''}`
+  return `Cannot use "${file}": ${count}\n${shown.map((p) => `  ${shortened(p)}`).join('\n')}${rest > 0 ? `\n  … and ${rest} more` : ''}`
 }

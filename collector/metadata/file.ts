@@ -3,7 +3,7 @@ import { isCollection, isMap, isScalar, LineCounter, type Node } from 'yaml'
 import { z } from 'zod'
 import { SluiceError } from '../../base/errors.ts'
 import { parseCidr } from '../../base/ip.ts'
-import { refusing, shownValue, yamlDocument } from '../../base/yaml-document.ts'
+import { refusing, shortened, shownValue, yamlDocument } from '../../base/yaml-document.ts'
 import type { CidrFacts, NodeFacts, PodFacts, ServiceFacts } from '../../model/contracts.ts'
 
 /** Entries of each kind in one file; the tables behind it hold as many pods. */
@@ -101,7 +101,7 @@ export function parseMetadata(text: string, path: string): Metadata {
 }
 
 function invalid(path: string, mistakes: readonly string[]): SluiceError {
-  const shown = mistakes.slice(0, MAX_MISTAKES)
+  const shown = mistakes.slice(0, MAX_MISTAKES).map(shortened)
   if (mistakes.length > shown.length) shown.push(`and ${mistakes.length - shown.length} more`)
   return new SluiceError('SLUICE_METADATA_INVALID', `Cannot use metadata file "${path}":\n${shown.join('\n')}`)
 }
