@@ -154,12 +154,15 @@ function parseFlow(flow: Json, event: Json): ParsedLine {
 
 const TIME = /^(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)$/
 
-/** RFC 3339 with up to nine digits of a second, since 1970. */
+/** First millisecond that a record's 64 bits of nanoseconds do not hold: in the year 2554. */
+const MAX_TIME_MS = 2 ** 64 / 1e6 - 1
+
+/** RFC 3339 with up to nine digits of a second, since 1970 and as long as 64 bits of nanoseconds last. */
 export function parseTime(value: string): bigint | undefined {
   const match = TIME.exec(value)
   if (match === null) return undefined
   const ms = Date.parse(`${match[1]}${match[3]}`.toUpperCase())
-  if (Number.isNaN(ms) || ms < 0) return undefined
+  if (Number.isNaN(ms) || ms < 0 || ms >= MAX_TIME_MS) return undefined
   return BigInt(ms) * 1_000_000n + BigInt((match[2] ?? '').padEnd(9, '0'))
 }
 
