@@ -153,7 +153,7 @@ describe('fuzz: filters', () => {
         }
       },
     },
-    { refuses: (error) => error instanceof CelSyntaxError, maxMs: 150 },
+    { refuses: (error) => error instanceof CelSyntaxError, maxMs: 300 },
   )
 
   fuzzText(
@@ -186,7 +186,7 @@ describe('fuzz: filters', () => {
         }
       },
     },
-    { refuses: (error) => SluiceError.is(error) && error.code === 'SLUICE_FILTER_INVALID', maxMs: 150 },
+    { refuses: (error) => SluiceError.is(error) && error.code === 'SLUICE_FILTER_INVALID', maxMs: 300 },
   )
 
   fuzzText('requestPath() takes any request target', {
