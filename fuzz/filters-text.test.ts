@@ -8,7 +8,7 @@ import { compileFlowFilters } from '../filters/hubble/index.ts'
 import { parseFlowFilters } from '../filters/hubble/json.ts'
 import { compileSelector, parseLabels } from '../filters/label-selector.ts'
 import { compileFqdnGlobs, compileNodeGlobs } from '../filters/names.ts'
-import { compileRegex, regexSize } from '../filters/regex.ts'
+import { compileRegex, MAX_REGEX_LENGTH, regexSize } from '../filters/regex.ts'
 import { requestPath } from '../filters/request-uri.ts'
 import { TestFlowStore } from '../test/helpers/flow-store.ts'
 import { fuzzText } from '../test/helpers/fuzz.ts'
@@ -95,7 +95,8 @@ describe('fuzz: filters', () => {
         '-',
       ],
       target: (text) => {
-        expect(regexSize(text)).toBeGreaterThanOrEqual(0)
+        // Nothing longer is ever measured: compileRegex() refuses it first.
+        if (text.length <= MAX_REGEX_LENGTH) expect(regexSize(text)).toBeGreaterThanOrEqual(0)
         expect(compileRegex(text).test('aaaaaaaaaaaaaaaaaaaaaaaab')).toBeTypeOf('boolean')
       },
     },
