@@ -96,7 +96,12 @@ describeKernel('sluice demo', () => {
     expect(running['namespaces']!.length).toBeGreaterThanOrEqual(14)
     expect(running['processes']!.length).toBeGreaterThanOrEqual(12)
 
-    const observed = await run(['observe', '--server', grpc!, '--to-pod', 'shop/frontend', '--port', '8080'])
+    // A quick machine is here before there were twenty flows to the frontend.
+    let observed = await run(['observe', '--server', grpc!, '--to-pod', 'shop/frontend', '--port', '8080'])
+    for (let i = 0; i < 100 && observed.stdout.trim().split('\n').length < 20; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 200))
+      observed = await run(['observe', '--server', grpc!, '--to-pod', 'shop/frontend', '--port', '8080'])
+    }
     expect(observed.stderr).toBe('')
     expect(observed.stdout.trim().split('\n').length).toBe(20)
     expect(observed.stdout).toMatch(/load\/shopper-\S+ \(ID:\d+\) (->|<-) shop\/frontend-\S+:8080 \(ID:\d+\)/)
