@@ -1,5 +1,5 @@
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire'
-import { type FieldMask, parseFieldMask } from '../model/field-mask.ts'
+import { type FieldMask, HUBBLE_CLI_MASK, parseFieldMask } from '../model/field-mask.ts'
 import { messageSchema, type SchemaField } from './flow-schema.ts'
 import type { WireWriter } from './wire.ts'
 
@@ -12,29 +12,6 @@ export interface MaskNode {
   readonly parts: MaskTree | undefined
 }
 
-/** What `hubble observe` 1.19 asks for when it prints text. */
-const CLI_DEFAULT = [
-  'time',
-  'source.identity',
-  'source.namespace',
-  'source.pod_name',
-  'destination.identity',
-  'destination.namespace',
-  'destination.pod_name',
-  'source_service',
-  'destination_service',
-  'l4',
-  'IP',
-  'ethernet',
-  'l7',
-  'Type',
-  'node_name',
-  'is_reply',
-  'event_type',
-  'verdict',
-  'Summary',
-  'ip_trace_id',
-]
 /** What later versions add to it. */
 const CLI_LATER = [
   'traffic_direction',
@@ -78,11 +55,11 @@ function treeOf(mask: FieldMask, message: string): MaskTree {
 }
 
 function isCliDefault(paths: readonly string[]): boolean {
-  if (paths.length > CLI_DEFAULT.length + CLI_LATER.length) return false
+  if (paths.length > HUBBLE_CLI_MASK.length + CLI_LATER.length) return false
   const set = new Set(paths)
-  if (!CLI_DEFAULT.every((path) => set.has(path))) return false
-  if (set.size === CLI_DEFAULT.length) return true
-  return set.size === CLI_DEFAULT.length + CLI_LATER.length && CLI_LATER.every((path) => set.has(path))
+  if (!HUBBLE_CLI_MASK.every((path) => set.has(path))) return false
+  if (set.size === HUBBLE_CLI_MASK.length) return true
+  return set.size === HUBBLE_CLI_MASK.length + CLI_LATER.length && CLI_LATER.every((path) => set.has(path))
 }
 
 /** The same mask in a form that two equal masks share: the key of caches. */

@@ -136,3 +136,27 @@ export function takes(mask: FieldMask | undefined, ...path: readonly string[]): 
   }
   return true
 }
+
+/** What `hubble observe` 1.19 asks for when it prints columns, in its order: only what it shows. Ours asks for the same. */
+export const HUBBLE_CLI_MASK: readonly string[] = [
+  'time',
+  'verdict',
+  'ethernet',
+  'IP',
+  'l4',
+  'source.identity',
+  'source.namespace',
+  'source.pod_name',
+  'destination.identity',
+  'destination.namespace',
+  'destination.pod_name',
+  'Type',
+  'node_name',
+  'l7',
+  'event_type',
+  'source_service',
+  'destination_service',
+  'is_reply',
+  'Summary',
+  'ip_trace_id',
+]

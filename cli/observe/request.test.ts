@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { buildRequest, DEFAULT_FIELD_MASK, type SelectorOptions } from './request.ts'
+import { HUBBLE_CLI_MASK } from '../../model/field-mask.ts'
+import { buildRequest, type SelectorOptions } from './request.ts'
 
 const NOW = Date.UTC(2026, 0, 2)
 const NONE = { allowlist: [], denylist: [] }
@@ -30,7 +31,7 @@ describe('buildRequest()', () => {
   })
 
   test('asks only for shown fields with columns, for all with JSON and wide', () => {
-    expect(build({}).field_mask).toEqual([...DEFAULT_FIELD_MASK])
+    expect(build({}).field_mask).toEqual([...HUBBLE_CLI_MASK])
     expect(build({ useDefaultFieldMasks: false }).field_mask).toBeUndefined()
     expect(build({}, 'json').field_mask).toBeUndefined()
     expect(build({}, 'wide').field_mask).toBeUndefined()

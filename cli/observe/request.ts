@@ -1,6 +1,7 @@
 import { FlowFilter } from '../../api/gen/flow/flow.ts'
 import { GetFlowsRequest } from '../../api/gen/observer/observer.ts'
 import { errorText, SluiceError } from '../../base/errors.ts'
+import { HUBBLE_CLI_MASK } from '../../model/field-mask.ts'
 import type { OutputFormat } from '../output/printers.ts'
 import type { FilterLists } from './filter-builder.ts'
 import { parseTime } from './time.ts'
@@ -8,30 +9,6 @@ import { parseTime } from './time.ts'
 /** Flows that are shown when nothing says how many. */
 const DEFAULT_COUNT = 20n
 const ALL = (1n << 64n) - 1n
-
-/** What `hubble` asks for when it prints columns: only what it shows. */
-export const DEFAULT_FIELD_MASK = [
-  'time',
-  'verdict',
-  'ethernet',
-  'IP',
-  'l4',
-  'source.identity',
-  'source.namespace',
-  'source.pod_name',
-  'destination.identity',
-  'destination.namespace',
-  'destination.pod_name',
-  'Type',
-  'node_name',
-  'l7',
-  'event_type',
-  'source_service',
-  'destination_service',
-  'is_reply',
-  'Summary',
-  'ip_trace_id',
-] as const
 
 /** Flags that say which flows, as given. */
 export interface SelectorOptions {
@@ -98,7 +75,7 @@ export function buildRequest(
   }
   // `wide` shows what the default mask leaves out.
   const byDefault = !json && context.output !== 'wide' && options.useDefaultFieldMasks !== false
-  const paths = mask.length > 0 ? [...mask] : byDefault ? [...DEFAULT_FIELD_MASK] : []
+  const paths = mask.length > 0 ? [...mask] : byDefault ? [...HUBBLE_CLI_MASK] : []
   return GetFlowsRequest.fromPartial({
     ...selection,
     whitelist: [...lists.allowlist, ...rawFilters('--allowlist', options.allowlist)],
