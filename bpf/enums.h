@@ -30,6 +30,25 @@ enum event_cause {
 	CAUSE_VERDICT = 10,    /* verdict other than the flow's last one */
 };
 
+/*
+ * What a filter's consumers tell events apart by: bit k of "wants kind k". Each kind has one verdict, so that a test of
+ * the verdict is a test of the kind.
+ */
+enum event_kind {
+	KIND_FLOW = 0,     /* EVENT_FLOW without SYN, FIN or RST; FORWARDED */
+	KIND_TCP_FLAG = 1, /* EVENT_FLOW of a TCP packet with SYN, FIN or RST; FORWARDED */
+	KIND_DROP = 2,     /* EVENT_DROP; DROPPED */
+	KIND_DNS = 3,      /* EVENT_DNS; FORWARDED */
+	KIND_HTTP = 4,     /* EVENT_HTTP; FORWARDED */
+	EVENT_KINDS = 8,   /* size of arrays; room for the verdicts of policies */
+};
+
+/* Bits of flow_event.consumers that are no consumer's. */
+enum consumer_flag {
+	CONSUMER_BIT_UNDECIDED = 30, /* the kernel could not tell: user space asks every consumer's filter itself */
+	CONSUMER_BIT_SET = 31,       /* lowest bit of the generation of rules that judged it */
+};
+
 /* flow.proto Verdict. */
 enum verdict {
 	VERDICT_UNKNOWN = 0,
@@ -89,12 +108,54 @@ enum endpoint_kind {
 	ENDPOINT_UPLINK = 2, /* device towards other nodes: tc ingress = from the network */
 };
 
+/* endpoint_config.flags and address_entry.flags. */
+enum subject_flag {
+	SUBJECT_LOCAL_POD = 1,   /* address_entry: a pod of this node */
+	SUBJECT_ASK_ADDRESS = 2, /* endpoint_config: nobody knows whose device it is; the packet's own address may say */
+};
+
+/* Classes that every set of rules has: indices into filter_classes. */
+enum filter_class_id {
+	CLASS_WORLD = 0,     /* no address of the cluster */
+	CLASS_HOST = 1,      /* link-scope addresses at a pod's interface */
+	CLASS_UNDECIDED = 2, /* the table of classes was full: user space decides */
+	CLASS_FIRST = 3,
+};
+
+/* Ids that every set of rules has: indices into filter_matches. */
+enum filter_match_id {
+	MATCH_NONE = 0,      /* not judged yet */
+	MATCH_UNDECIDED = 1, /* for all consumers, marked CONSUMER_BIT_UNDECIDED */
+	MATCH_FIRST = 2,
+};
+
+/* Sizes of the filter's tables. */
+enum filter_limit {
+	FILTER_LIMIT_RULES = 256,     /* a multiple of 64 */
+	FILTER_LIMIT_CONSUMERS = 30,  /* bits of flow_event.consumers below enum consumer_flag */
+	FILTER_LIMIT_CLASSES = 16384, /* of one set */
+	FILTER_LIMIT_MATCH_BITS = 12,
+	FILTER_LIMIT_MATCHES = 4096,  /* of one set: 1 << FILTER_LIMIT_MATCH_BITS */
+	FILTER_LIMIT_PORTS = 16384,   /* of both sets together */
+	FILTER_LIMIT_PREFIXES = 65536, /* of both sets together */
+	FILTER_LIMIT_ADDRESSES = 131072,
+	FILTER_LIMIT_NETWORKS = 16384,
+};
+
+/* What of filter_rules is in use: look-ups that no rule needs are not made. */
+enum filter_use {
+	FILTER_USES_PORTS = 1,
+	FILTER_USES_PREFIXES = 2,
+	FILTER_USES_NETWORKS = 4, /* the map `networks` has entries */
+};
+
 /*
  * Index into struct ledger.count: the kernel's half of the ledger. PACKETS_* count packets, EVENTS_* count
  * ring records.
  *
  *   packets seen   = PACKETS_FLOW + PACKETS_NON_IP + PACKETS_MALFORMED_* + PACKETS_TABLE_FULL + PACKETS_CLOSING
  *   PACKETS_FLOW   = packets in submitted records + packets waiting in the flow table + PACKETS_UNREPORTED
+ *                    + PACKETS_FILTERED
  *   EVENTS_WANTED  = EVENTS_SUBMITTED + EVENTS_RING_FULL + EVENTS_FILTERED + EVENTS_L7_LIMITED
  */
 enum ledger_counter {
@@ -133,6 +194,9 @@ enum ledger_counter {
 	BYTES_REPORTED = 32,
 	L7_TRUNCATED = 33,          /* L7 payloads cut at the capture length */
 	PACKETS_DROPPED_CONSUMED = 34, /* kfree_skb of packets that had done their work: no drop, in none of the above */
+	PACKETS_FILTERED = 35,      /* left the flow table without a record because no consumer wanted one */
+	BYTES_FILTERED = 36,
+	FILTER_MATCHES_FULL = 37,   /* judgements that found filter_matches full: user space decides those events */
 	LEDGER_COUNTERS = 40,       /* size of the array; room to grow */
 };
 

@@ -44,8 +44,7 @@ struct flow_entry {
 	__u64 syn_ns;            /* CLOCK_BOOTTIME of the SYN while the handshake runs, 0 else */
 	__u32 phase;             /* enum flow_phase */
 	__u32 slot;              /* index into endpoint_counters */
-	__u32 filter_generation; /* rules in force when `consumers` was computed */
-	__u32 consumers;
+	__u32 filter[2];         /* per direction: generation of the rules << FILTER_LIMIT_MATCH_BITS | id in filter_matches */
 	__u8 flags_seen[2];      /* TCP flags, low 8 bits, per direction; SCTP: bit per kind of control chunk */
 	__u8 opener;             /* 0 = a opened, 1 = b opened */
 	__u8 state;              /* STATE_GUESSED | STATE_EGRESS | STATE_INGRESS */
@@ -112,8 +111,11 @@ struct fragment_value {
 struct endpoint_config {
 	__u32 slot;              /* index into endpoint_counters */
 	__u32 endpoint_id;       /* Hubble's node-local endpoint id */
+	__u32 identity;          /* security identity of the pod behind it, 0 = not known */
+	__u16 classes[2];        /* in each set of rules: index into filter_classes */
 	__u8 kind;               /* enum endpoint_kind */
-	__u8 reserved[7];
+	__u8 flags;              /* enum subject_flag */
+	__u8 reserved[6];
 };
 
 /* Exact and independent of the flow table. Index: slot. */
@@ -134,6 +136,99 @@ struct drop_key {
 struct drop_value {
 	__u64 packets;
 	__u64 bytes;
+};
+
+/*
+ * Filters. Every rule in force has a bit. There are two sets of tables, the one in force and the one that is written next;
+ * the lowest bit of the generation says which. A program reads the generation once an event, so that no event is
+ * judged by half a set. What of a flow's two ends and headers decides does not change while it lives: the rules that this
+ * half accepts are found once for each direction (`filter_match`), the entry keeps its id. What changes from event to event
+ * is its kind, and for each kind the match holds the consumers that want it.
+ *
+ *   address -> class -> rules whose from, to accepts it      endpoint_config, addresses, networks; filter_classes
+ *   & protocol, direction, IP version, ports, prefixes       filter_rules, filter_ports, filter_prefixes
+ *   = rules that may match -> id -> consumers by kind        filter_match_ids, filter_matches, filter_counts
+ */
+#define FILTER_WORDS (FILTER_LIMIT_RULES / 64)
+#define FILTER_CONSUMERS 32 /* size of arrays: FILTER_LIMIT_CONSUMERS and two flags */
+
+/* Bit r % 64 of word r / 64: rule r. */
+struct rule_mask {
+	__u64 word[FILTER_WORDS];
+};
+
+/* One value, written at once. */
+struct filter_state {
+	__u32 generation;
+	__u32 enabled;           /* 0: every consumer wants everything, nothing is judged */
+};
+
+/* One set of rules. A rule without a test of some kind has its bit in every mask of that kind. */
+struct filter_rules {
+	__u32 consumers;                 /* those in force: what an undecided event is for */
+	__u32 everything;                /* of those, which have no include rule */
+	__u32 by_kind[EVENT_KINDS];      /* consumers that a kind of event concerns at all */
+	__u32 uses;                      /* enum filter_use */
+	__u32 reserved;
+	struct rule_mask include[FILTER_CONSUMERS];
+	struct rule_mask exclude[FILTER_CONSUMERS];
+	struct rule_mask kind[EVENT_KINDS];
+	struct rule_mask protocol[256];  /* IPPROTO_* */
+	struct rule_mask direction[4];   /* flow.proto TrafficDirection */
+	struct rule_mask ip_version[2];  /* 4, 6 */
+	struct rule_mask other_port[2];  /* source, destination: a port that filter_ports does not have */
+	struct rule_mask no_ports;       /* protocols other than TCP, UDP and SCTP */
+	struct rule_mask no_prefix[2];   /* source, destination: an address in no prefix of filter_prefixes */
+};
+
+/* Rules that a class of endpoints is accepted by. */
+struct filter_class {
+	struct rule_mask from;
+	struct rule_mask to;
+};
+
+/* Who is behind an address (16 bytes, IPv4 mapped) or a range. */
+struct address_entry {
+	__u32 identity;          /* security identity */
+	__u16 classes[2];        /* in each set of rules: index into filter_classes */
+	__u32 flags;             /* enum subject_flag */
+	__u32 reserved;
+};
+_Static_assert(sizeof(struct address_entry) == 16, "address_entry");
+
+struct network_key {
+	__u32 prefix_length;     /* 96 + n for IPv4 */
+	__u8 address[16];
+};
+
+struct filter_port_key {
+	__u16 port;
+	__u8 side;               /* 0 source, 1 destination */
+	__u8 set;
+};
+
+/* Longest prefix first: a value holds what its wider prefixes accept, too. */
+struct filter_prefix_key {
+	__u32 prefix_length;     /* 32 + bits of the prefix; 32 + 96 + n for IPv4 */
+	__u32 set;
+	__u8 address[16];
+};
+
+struct filter_match_key {
+	struct rule_mask rules;
+	__u32 set;
+	__u32 reserved;
+};
+
+/* Index set * FILTER_LIMIT_MATCHES + id. */
+struct filter_match {
+	struct rule_mask rules;          /* accepted by everything but the kind of event */
+	__u32 consumers[EVENT_KINDS];    /* with the flags of enum consumer_flag */
+};
+
+/* Events judged by a match, kept and left out, by kind. */
+struct filter_count {
+	__u64 events[EVENT_KINDS];
 };
 
 struct ledger {

@@ -87,8 +87,7 @@ export const FLOW_ENTRY = {
   synNs: 40,
   phase: 48,
   slot: 52,
-  filterGeneration: 56,
-  consumers: 60,
+  filter: 56,
   flagsSeen: 64,
   opener: 66,
   state: 67,
@@ -111,11 +110,14 @@ export const FLOW_ENTRY = {
 
 /** struct endpoint_config: size and byte offset of each member. */
 export const ENDPOINT_CONFIG = {
-  SIZE: 16,
+  SIZE: 24,
   slot: 0,
   endpointId: 4,
-  kind: 8,
-  reserved: 9,
+  identity: 8,
+  classes: 12,
+  kind: 16,
+  flags: 17,
+  reserved: 18,
 } as const
 
 /** struct endpoint_counters: size and byte offset of each member. */
@@ -166,6 +168,98 @@ export const SWEEP_ARGS = {
   reported: 72,
 } as const
 
+/** struct rule_mask: size and byte offset of each member. */
+export const RULE_MASK = {
+  SIZE: 32,
+  word: 0,
+} as const
+
+/** struct filter_state: size and byte offset of each member. */
+export const FILTER_STATE = {
+  SIZE: 8,
+  generation: 0,
+  enabled: 4,
+} as const
+
+/** struct filter_rules: size and byte offset of each member. */
+export const FILTER_RULES = {
+  SIZE: 10896,
+  consumers: 0,
+  everything: 4,
+  byKind: 8,
+  uses: 40,
+  reserved: 44,
+  include: 48,
+  exclude: 1072,
+  kind: 2096,
+  protocol: 2352,
+  direction: 10544,
+  ipVersion: 10672,
+  otherPort: 10736,
+  noPorts: 10800,
+  noPrefix: 10832,
+} as const
+
+/** struct filter_class: size and byte offset of each member. */
+export const FILTER_CLASS = {
+  SIZE: 64,
+  from: 0,
+  to: 32,
+} as const
+
+/** struct address_entry: size and byte offset of each member. */
+export const ADDRESS_ENTRY = {
+  SIZE: 16,
+  identity: 0,
+  classes: 4,
+  flags: 8,
+  reserved: 12,
+} as const
+
+/** struct network_key: size and byte offset of each member. */
+export const NETWORK_KEY = {
+  SIZE: 20,
+  prefixLength: 0,
+  address: 4,
+} as const
+
+/** struct filter_port_key: size and byte offset of each member. */
+export const FILTER_PORT_KEY = {
+  SIZE: 4,
+  port: 0,
+  side: 2,
+  set: 3,
+} as const
+
+/** struct filter_prefix_key: size and byte offset of each member. */
+export const FILTER_PREFIX_KEY = {
+  SIZE: 24,
+  prefixLength: 0,
+  set: 4,
+  address: 8,
+} as const
+
+/** struct filter_match_key: size and byte offset of each member. */
+export const FILTER_MATCH_KEY = {
+  SIZE: 40,
+  rules: 0,
+  set: 32,
+  reserved: 36,
+} as const
+
+/** struct filter_match: size and byte offset of each member. */
+export const FILTER_MATCH = {
+  SIZE: 64,
+  rules: 0,
+  consumers: 32,
+} as const
+
+/** struct filter_count: size and byte offset of each member. */
+export const FILTER_COUNT = {
+  SIZE: 64,
+  events: 0,
+} as const
+
 /** enum event_type */
 export const EventType = {
   NONE: 0,
@@ -188,6 +282,22 @@ export const EventCause = {
   PACKET: 8,
   L7: 9,
   VERDICT: 10,
+} as const
+
+/** enum event_kind */
+export const EventKind = {
+  KIND_FLOW: 0,
+  KIND_TCP_FLAG: 1,
+  KIND_DROP: 2,
+  KIND_DNS: 3,
+  KIND_HTTP: 4,
+  EVENT_KINDS: 8,
+} as const
+
+/** enum consumer_flag */
+export const ConsumerFlag = {
+  UNDECIDED: 30,
+  SET: 31,
 } as const
 
 /** enum verdict */
@@ -286,6 +396,9 @@ export const LedgerCounter = {
   BYTES_REPORTED: 32,
   L7_TRUNCATED: 33,
   PACKETS_DROPPED_CONSUMED: 34,
+  PACKETS_FILTERED: 35,
+  BYTES_FILTERED: 36,
+  FILTER_MATCHES_FULL: 37,
   LEDGER_COUNTERS: 40,
 } as const
 
@@ -301,4 +414,45 @@ export const L7Kind = {
   NONE: 0,
   DNS: 1,
   HTTP: 2,
+} as const
+
+/** enum subject_flag */
+export const SubjectFlag = {
+  LOCAL_POD: 1,
+  ASK_ADDRESS: 2,
+} as const
+
+/** enum filter_class_id */
+export const FilterClassId = {
+  WORLD: 0,
+  HOST: 1,
+  UNDECIDED: 2,
+  FIRST: 3,
+} as const
+
+/** enum filter_match_id */
+export const FilterMatchId = {
+  NONE: 0,
+  UNDECIDED: 1,
+  FIRST: 2,
+} as const
+
+/** enum filter_use */
+export const FilterUse = {
+  PORTS: 1,
+  PREFIXES: 2,
+  NETWORKS: 4,
+} as const
+
+/** enum filter_limit */
+export const FilterLimit = {
+  RULES: 256,
+  CONSUMERS: 30,
+  CLASSES: 16384,
+  MATCH_BITS: 12,
+  MATCHES: 4096,
+  PORTS: 16384,
+  PREFIXES: 65536,
+  ADDRESSES: 131072,
+  NETWORKS: 16384,
 } as const

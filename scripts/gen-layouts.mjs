@@ -24,10 +24,23 @@ const STRUCTS = [
   'drop_value',
   'ledger',
   'sweep_args',
+  'rule_mask',
+  'filter_state',
+  'filter_rules',
+  'filter_class',
+  'address_entry',
+  'network_key',
+  'filter_port_key',
+  'filter_prefix_key',
+  'filter_match_key',
+  'filter_match',
+  'filter_count',
 ]
 const ENUMS = [
   'event_type',
   'event_cause',
+  'event_kind',
+  'consumer_flag',
   'verdict',
   'observation_point',
   'flow_state',
@@ -36,6 +49,11 @@ const ENUMS = [
   'ledger_counter',
   'flow_phase',
   'l7_kind',
+  'subject_flag',
+  'filter_class_id',
+  'filter_match_id',
+  'filter_use',
+  'filter_limit',
 ]
 
 const camel = (name) => name.replace(/_([a-z0-9])/g, (_, c) => c.toUpperCase())
