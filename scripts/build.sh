@@ -20,7 +20,7 @@ if stale native/build/Release/sluice_native.node native/src scripts/build-native
   say "native addon"
   bash scripts/build-native.sh
 fi
-sources=(base model native collector filters exporters api enforcement agent cli lab tsconfig.json tsconfig.build.json)
+sources=(base model native kubernetes collector filters control exporters api enforcement agent cli lab tsconfig.json tsconfig.build.json)
 if stale dist/.built "${sources[@]}"; then
   say "TypeScript"
   # Beside the old one and swapped at the end: an agent or demo may be running from it.
