@@ -52,6 +52,26 @@ export interface FilterRule {
   readonly origin: RuleOrigin
 }
 
+/**
+ * What a consumer can use at all, whatever the rules say: a superset of what it counts or writes. It narrows what the
+ * kernel brings up for the consumer; nothing that the consumer would have used is outside of it.
+ */
+export interface ConsumerInterest {
+  /** Bit per EventKind (`1 << EventKind.KIND_DROP`). */
+  readonly kinds: number
+  /** Flows of these kinds that concern it; absent when all of them do. */
+  readonly predicate?: Predicate
+}
+
+/** A consumer as its owner offers it, before any rules: what control makes FilterConsumers of. */
+export interface ConsumerOffer {
+  /** `metric/flow`: unique among all consumers. */
+  readonly name: string
+  /** Bit in flow_event.consumers, from CONSUMER_BITS. */
+  readonly bit: number
+  readonly interest: ConsumerInterest
+}
+
 export interface FilterConsumer {
   /** `metric/flow`, `log`, `history`, `query/3`: unique. */
   readonly name: string
