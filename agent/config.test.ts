@@ -28,7 +28,7 @@ describe('loadConfig()', () => {
   })
 
   test.each(files.filter((f) => f.endsWith('.good.yaml')))('accepts %s', (file) => {
-    expect(loadConfig({ path: `${fixtures}/${file}`, env: {} }).log.enabled).toBe(true)
+    expect(loadConfig({ path: `${fixtures}/${file}`, env: {} }).log.enabled).toBe('auto')
   })
 
   test('lets environment win over the file and flags over both', () => {

@@ -111,8 +111,62 @@ export const configSchema = z.strictObject({
         .describe('YAML file of pods, nodes, services and ranges; read again when it changes (docs/metadata.md)'),
     })
     .prefault({}),
+  kubernetes: z
+    .strictObject({
+      enabled: z
+        .union([z.literal('auto'), z.boolean()], 'want auto, true or false')
+        .default('auto')
+        .describe('Names and filters from the Kubernetes API; auto: inside a pod, or when kubeconfig is set'),
+      kubeconfig: z
+        .string()
+        .min(1)
+        .optional()
+        .describe('Path of a kubeconfig file. Default: the service account of the pod'),
+      context: z.string().min(1).optional().describe('Context of the kubeconfig. Default: its current one'),
+      namespace: z
+        .string()
+        .regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, 'want a namespace')
+        .optional()
+        .describe(
+          'Where the agents’ Lease and ConfigMaps are. Default: the pod’s own namespace, else that of the context',
+        ),
+      writeStatus: z
+        .boolean()
+        .default(true)
+        .describe(
+          'One of the agents, elected by a Lease, writes the status of filter resources and the ConfigMaps that show the filters in force',
+        ),
+    })
+    .prefault({}),
+  filters: z
+    .strictObject({
+      directory: z
+        .string()
+        .startsWith('/', 'want an absolute path')
+        .optional()
+        .describe(
+          'Directory of filter resources as YAML or JSON files, followed while the agent runs (docs/filters.md)',
+        ),
+      merge: z
+        .boolean()
+        .default(false)
+        .describe(
+          'Merge several ContainerNetworkMetrics; false: the one named container-network-metric counts, as ACNS has it',
+        ),
+      unlisted: z
+        .enum(['keep', 'drop'])
+        .default('keep')
+        .describe('Metrics that a ContainerNetworkMetric does not name: keep counts all their flows, drop none'),
+    })
+    .prefault({}),
   history: z
     .strictObject({
+      keep: z
+        .enum(['wanted', 'all'])
+        .default('wanted')
+        .describe(
+          'wanted: what a metric, the log or a live query wants, the rest stays in the kernel; all: every event, whatever the filters',
+        ),
       flows: z
         .int()
         .min(1024)
@@ -124,7 +178,12 @@ export const configSchema = z.strictObject({
     .prefault({}),
   log: z
     .strictObject({
-      enabled: z.boolean().default(true),
+      enabled: z
+        .union([z.literal('auto'), z.boolean()], 'want auto, true or false')
+        .default('auto')
+        .describe(
+          'auto: where filter resources come from (kubernetes, filters.directory) a ContainerNetworkLog says what is written, and without one nothing is; elsewhere, and with true, what allowList and denyList let through',
+        ),
       path: z
         .string()
         .startsWith('/', 'want an absolute path')
@@ -174,6 +233,13 @@ export const configSchema = z.strictObject({
         .default([...DEFAULT_METRICS])
         .describe(
           'Hubble’s metric handlers with their options, as hubble.metrics.enabled; the default is ACNS’s shape',
+        ),
+      dynamicConfig: z
+        .string()
+        .startsWith('/', 'want an absolute path')
+        .optional()
+        .describe(
+          'Hubble’s dynamic metrics file; when it is there its handlers stand in place of `handlers`, and it is read again when it changes',
         ),
       maxSeries: z
         .int()
@@ -384,7 +450,8 @@ function withKey(root: Record<string, unknown>, key: string, value: unknown, ori
 }
 
 function fromText(text: string, schema: z.core.JSONSchema.BaseSchema): unknown {
-  if (schema.type === 'boolean' && (text === 'true' || text === 'false')) return text === 'true'
+  const alternatives = schema.anyOf?.some((one) => typeof one === 'object' && one.type === 'boolean') === true
+  if ((schema.type === 'boolean' || alternatives) && (text === 'true' || text === 'false')) return text === 'true'
   if ((schema.type === 'integer' || schema.type === 'number') && /^-?\d+$/.test(text)) return Number(text)
   const list = schema.type === 'array' || schema.anyOf?.some((one) => typeof one === 'object' && one.type === 'array')
   if (list && text !== 'auto') {
