@@ -114,7 +114,7 @@ export const configSchema = z.strictObject({
   kubernetes: z
     .strictObject({
       enabled: z
-        .union([z.literal('auto'), z.boolean()], 'want auto, true or false')
+        .literal(['auto', true, false], 'want auto, true or false')
         .default('auto')
         .describe('Names and filters from the Kubernetes API; auto: inside a pod, or when kubeconfig is set'),
       kubeconfig: z
@@ -179,7 +179,7 @@ export const configSchema = z.strictObject({
   log: z
     .strictObject({
       enabled: z
-        .union([z.literal('auto'), z.boolean()], 'want auto, true or false')
+        .literal(['auto', true, false], 'want auto, true or false')
         .default('auto')
         .describe(
           'auto: where filter resources come from (kubernetes, filters.directory) a ContainerNetworkLog says what is written, and without one nothing is; elsewhere, and with true, what allowList and denyList let through',
@@ -450,8 +450,8 @@ function withKey(root: Record<string, unknown>, key: string, value: unknown, ori
 }
 
 function fromText(text: string, schema: z.core.JSONSchema.BaseSchema): unknown {
-  const alternatives = schema.anyOf?.some((one) => typeof one === 'object' && one.type === 'boolean') === true
-  if ((schema.type === 'boolean' || alternatives) && (text === 'true' || text === 'false')) return text === 'true'
+  const takesBoolean = schema.type === 'boolean' || schema.enum?.includes(true) === true
+  if (takesBoolean && (text === 'true' || text === 'false')) return text === 'true'
   if ((schema.type === 'integer' || schema.type === 'number') && /^-?\d+$/.test(text)) return Number(text)
   const list = schema.type === 'array' || schema.anyOf?.some((one) => typeof one === 'object' && one.type === 'array')
   if (list && text !== 'auto') {
