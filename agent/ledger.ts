@@ -67,15 +67,15 @@ const SUMS: readonly Sum[] = [
     ],
   },
   {
-    text: 'packets in flows = reported + open + unreported',
+    text: 'packets in flows = reported + open + unreported + filtered',
     left: ['PACKETS_FLOW'],
-    right: ['PACKETS_REPORTED', 'PACKETS_UNREPORTED'],
+    right: ['PACKETS_REPORTED', 'PACKETS_UNREPORTED', 'PACKETS_FILTERED'],
     held: (reading) => reading.open.packets,
   },
   {
-    text: 'bytes in flows = reported + open + unreported',
+    text: 'bytes in flows = reported + open + unreported + filtered',
     left: ['BYTES_FLOW'],
-    right: ['BYTES_REPORTED', 'BYTES_UNREPORTED'],
+    right: ['BYTES_REPORTED', 'BYTES_UNREPORTED', 'BYTES_FILTERED'],
     held: (reading) => reading.open.bytes,
   },
   {

@@ -123,7 +123,6 @@ static __always_inline void unknown_flow(struct flow_entry *entry, const struct 
 	__u8 guessed = 0;
 
 	__builtin_memset(entry, 0, sizeof(*entry));
-	entry->consumers = default_consumers;
 	entry->opener = p->dir ^ opened_by_receiver(p, &guessed);
 	entry->pod_dir = p->key.pod_dir;
 	if (d->kind == ENDPOINT_POD)
@@ -141,7 +140,8 @@ static __always_inline void submit_drop(struct packet *p, struct flow_entry *ent
 	struct flow_event *e;
 
 	count(l, EVENTS_WANTED, 1);
-	if (!entry->consumers) {
+	facts.consumers = judge(entry, &p->key, p->dir, KIND_DROP);
+	if (!is_wanted(facts.consumers)) {
 		count(l, EVENTS_FILTERED, 1);
 		return;
 	}

@@ -54,18 +54,19 @@ static __always_inline int ring_is_full(const struct sweep *s)
 	return s->l->count[EVENTS_RING_FULL] != s->ring_full_before;
 }
 
-/* @return 0 when nothing is left unreported */
-static __always_inline int report(struct sweep *s, struct flow_key *key, struct flow_entry *entry, __u8 cause)
+/* @return SUBMITTED also when there was nothing to tell */
+static __always_inline enum submission report(struct sweep *s, struct flow_key *key, struct flow_entry *entry, __u8 cause)
 {
 	struct record_facts facts = { .cause = cause };
+	enum submission done;
 	__u8 dir = entry->opener & 1;
 
 	if (!entry->unreported[dir])
 		dir ^= 1;
 	if (!entry->unreported[dir] && !entry->drops && !entry->retransmits)
-		return 0;
+		return SUBMITTED;
 	if (s->keep_unreported && ring_is_full(s))
-		return -1;
+		return RING_FULL;
 	facts.dir = dir;
 	if (entry->state & (STATE_EGRESS | STATE_INGRESS))
 		facts.point = dir == entry->pod_dir ? POINT_TO_STACK : POINT_TO_ENDPOINT;
@@ -74,30 +75,29 @@ static __always_inline int report(struct sweep *s, struct flow_key *key, struct 
 	facts.l4_info = last_l4_info(key, entry, dir);
 	facts.trace_reason = dir == entry->opener ? TRACE_REASON_ESTABLISHED : TRACE_REASON_REPLY;
 	entry->last_report_ns[dir] = s->now;
-	if (submit_flow_record(key, entry, &facts, s->l))
-		return -1;
-	s->reported++;
-	return 0;
+	done = submit_flow_record(key, entry, &facts, s->l);
+	if (done == SUBMITTED)
+		s->reported++;
+	return done;
 }
 
 /* @return 0 when the flow stays: a packet revived it, or it has something to tell and the ring no room */
 static __always_inline int remove_flow(struct sweep *s, struct bpf_map *map, struct flow_key *key,
 				       struct flow_entry *entry)
 {
+	enum submission done;
+
 	if (entry->phase != PHASE_DEAD) {
 		if (__sync_val_compare_and_swap(&entry->phase, PHASE_DYING, PHASE_DEAD) != PHASE_DYING)
 			return 0;
-		if (report(s, key, entry, CAUSE_CLOSE) && s->keep_unreported && entry->consumers) {
+		done = report(s, key, entry, CAUSE_CLOSE);
+		if (done == RING_FULL && s->keep_unreported) {
 			entry->phase = PHASE_DYING;
 			return 0;
 		}
-		/* ring full, nobody wants it, or more than a record can carry: it leaves as a loss, counted */
-		for (int dir = 0; dir < 2; dir++) {
-			__u64 rest = __sync_lock_test_and_set(&entry->unreported[dir], 0);
-
-			count(s->l, PACKETS_UNREPORTED, rest >> UNREPORTED_SHIFT);
-			count(s->l, BYTES_UNREPORTED, rest & UNREPORTED_BYTES);
-		}
+		/* nobody wants it; or a loss: the ring is full, or it is more than a record can carry */
+		give_up(&entry->unreported[0], done != UNWANTED, s->l);
+		give_up(&entry->unreported[1], done != UNWANTED, s->l);
 	}
 	/* refused only when the bucket is locked on this very CPU: the next sweep finds it dead and tries again */
 	if (!bpf_map_delete_elem(map, key)) {

@@ -100,7 +100,6 @@ static __always_inline void prepare_flow(struct __sk_buff *skb, struct flow_entr
 	__builtin_memset(entry, 0, sizeof(*entry));
 	entry->first_seen_ns = boot_ns;
 	entry->slot = slot;
-	entry->consumers = default_consumers;
 	entry->opener = p->dir ^ opened_by_receiver(p, &guessed);
 	entry->pod_dir = p->key.pod_dir;
 	if (guessed)
@@ -247,7 +246,7 @@ static __always_inline void insert_bare(struct packet *p, struct scratch *s, str
  * path would pay once more: a look-up, and atomic operations on memory that no cache has.
  * @return 0, or -1 when the table is full or another CPU was first; then nothing was counted
  */
-static __always_inline int insert_flow(struct packet *p, struct scratch *s, const struct record_facts *facts,
+static __always_inline int insert_flow(struct packet *p, struct scratch *s, struct record_facts *facts,
 				       struct ledger *l, __u32 length, __u64 now)
 {
 	struct flow_entry *entry = &s->entry;
@@ -255,7 +254,8 @@ static __always_inline int insert_flow(struct packet *p, struct scratch *s, cons
 
 	entry->last_seen_ns = now;
 	entry->last_report_ns[p->dir & 1] = now;
-	if (entry->consumers)
+	facts->consumers = judge(entry, &p->key, p->dir, flow_kind(&p->key, facts->l4_info));
+	if (is_wanted(facts->consumers))
 		e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (e) {
 		fill_record(e, &p->key, entry, facts);
@@ -277,7 +277,7 @@ static __always_inline int insert_flow(struct packet *p, struct scratch *s, cons
 		count(l, PACKETS_REPORTED, 1);
 		count(l, BYTES_REPORTED, length);
 	} else {
-		count(l, entry->consumers ? EVENTS_RING_FULL : EVENTS_FILTERED, 1);
+		count(l, is_wanted(facts->consumers) ? EVENTS_RING_FULL : EVENTS_FILTERED, 1);
 	}
 	count_tc(l, FLOWS_CREATED, 1);
 	return 0;

@@ -64,7 +64,7 @@ static __always_inline int starts_http(__u32 first)
 }
 
 static __always_inline void capture_l7(struct __sk_buff *skb, struct packet *p, struct flow_entry *entry,
-				       const struct record_facts *facts, struct ledger *l, __u64 now)
+				       struct record_facts *facts, struct ledger *l, __u64 now)
 {
 	struct scratch *s;
 	__u32 length, first;
@@ -87,7 +87,8 @@ static __always_inline void capture_l7(struct __sk_buff *skb, struct packet *p, 
 		entry->l7_seq[p->dir & 1] = p->tcp_seq + length;
 	}
 	count(l, EVENTS_WANTED, 1);
-	if (!entry->consumers) {
+	facts->consumers = judge(entry, &p->key, p->dir, entry->l7_kind == L7_DNS ? KIND_DNS : KIND_HTTP);
+	if (!is_wanted(facts->consumers)) {
 		count(l, EVENTS_FILTERED, 1);
 		return;
 	}

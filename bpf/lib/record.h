@@ -11,6 +11,7 @@ struct record_facts {
 	__u8 trace_reason;
 	__u16 l4_info;
 	__u8 fragment;
+	__u32 consumers; /* flow_event.consumers, from judge() */
 	__u64 boot_ns; /* CLOCK_BOOTTIME where the caller has read it already, 0 else: it is the dearest helper */
 };
 
@@ -31,17 +32,23 @@ static __always_inline __u64 take_unreported(__u64 *unreported)
 	return taken;
 }
 
-/* The ring is full and the sum comes near its width: it leaves the table as a loss, counted. */
-static __always_inline void spill_unreported(struct flow_entry *entry, struct ledger *l)
+/* What is unreported in one direction leaves the table without a record: a loss, or what nobody wanted. */
+static __always_inline void give_up(__u64 *unreported, int wanted, struct ledger *l)
+{
+	__u64 sum = __sync_lock_test_and_set(unreported, 0);
+
+	count(l, wanted ? PACKETS_UNREPORTED : PACKETS_FILTERED, sum >> UNREPORTED_SHIFT);
+	count(l, wanted ? BYTES_UNREPORTED : BYTES_FILTERED, sum & UNREPORTED_BYTES);
+}
+
+/* There is no record now, and the sum comes near its width: it cannot wait for the next one. */
+static __always_inline void spill_unreported(struct flow_entry *entry, int wanted, struct ledger *l)
 {
 	for (int dir = 0; dir < 2; dir++) {
 		__u64 sum = entry->unreported[dir];
 
-		if (sum < UNREPORTED_LIMIT && (sum & UNREPORTED_BYTES) < UNREPORTED_BYTES_LIMIT)
-			continue;
-		sum = __sync_lock_test_and_set(&entry->unreported[dir], 0);
-		count(l, PACKETS_UNREPORTED, sum >> UNREPORTED_SHIFT);
-		count(l, BYTES_UNREPORTED, sum & UNREPORTED_BYTES);
+		if (sum >= UNREPORTED_LIMIT || (sum & UNREPORTED_BYTES) >= UNREPORTED_BYTES_LIMIT)
+			give_up(&entry->unreported[dir], wanted, l);
 	}
 }
 
@@ -108,7 +115,7 @@ static __always_inline void fill_record(struct flow_event *e, const struct flow_
 	e->srtt_us = entry->srtt_us;
 	e->retransmits = 0;
 	e->drops = 0;
-	e->consumers = entry->consumers;
+	e->consumers = facts->consumers;
 	e->rule = entry->rule;
 	e->payload_len = 0;
 	e->packets = 0;
@@ -117,24 +124,32 @@ static __always_inline void fill_record(struct flow_event *e, const struct flow_
 	e->reply_bytes = 0;
 }
 
-/* @return 0, or -1 when the ring was full: the packets stay in the entry and go with the next record */
-static __always_inline int submit_flow_record(struct flow_key *key, struct flow_entry *entry,
-					      const struct record_facts *facts, struct ledger *l)
+/* What came of a record. But for SUBMITTED the packets stay in the entry and go with the next one. */
+enum submission {
+	SUBMITTED = 0,
+	RING_FULL = 1,
+	UNWANTED = 2, /* no consumer wants it */
+};
+
+static __always_inline enum submission submit_flow_record(struct flow_key *key, struct flow_entry *entry,
+							  struct record_facts *facts, struct ledger *l)
 {
 	struct flow_event *e;
 	__u64 mine, other;
 	__u32 n;
 
 	count(l, EVENTS_WANTED, 1);
-	if (!entry->consumers) {
+	facts->consumers = judge(entry, key, facts->dir, flow_kind(key, facts->l4_info));
+	if (!is_wanted(facts->consumers)) {
 		count(l, EVENTS_FILTERED, 1);
-		return -1;
+		spill_unreported(entry, 0, l);
+		return UNWANTED;
 	}
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e) {
 		count(l, EVENTS_RING_FULL, 1);
-		spill_unreported(entry, l);
-		return -1;
+		spill_unreported(entry, 1, l);
+		return RING_FULL;
 	}
 	fill_record(e, key, entry, facts);
 	mine = take_unreported(&entry->unreported[facts->dir & 1]);
@@ -154,7 +169,7 @@ static __always_inline int submit_flow_record(struct flow_key *key, struct flow_
 	/* The agent comes every 10 ms by itself; a wake-up for each record costs the sender microseconds. */
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 	count(l, EVENTS_SUBMITTED, 1);
-	return 0;
+	return SUBMITTED;
 }
 
 #endif

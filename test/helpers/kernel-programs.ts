@@ -260,8 +260,8 @@ export function ledgerGaps(l: KernelLedger, open: { openPackets: number; openByt
   const classes = CLASSES.reduce((sum, name) => sum + l[name], 0)
   return {
     packets: l.PACKETS_SEEN - classes,
-    flowPackets: l.PACKETS_FLOW - l.PACKETS_REPORTED - l.PACKETS_UNREPORTED - open.openPackets,
-    flowBytes: l.BYTES_FLOW - l.BYTES_REPORTED - l.BYTES_UNREPORTED - open.openBytes,
+    flowPackets: l.PACKETS_FLOW - l.PACKETS_REPORTED - l.PACKETS_UNREPORTED - l.PACKETS_FILTERED - open.openPackets,
+    flowBytes: l.BYTES_FLOW - l.BYTES_REPORTED - l.BYTES_UNREPORTED - l.BYTES_FILTERED - open.openBytes,
     events: l.EVENTS_WANTED - l.EVENTS_SUBMITTED - l.EVENTS_RING_FULL - l.EVENTS_FILTERED - l.EVENTS_L7_LIMITED,
   }
 }
