@@ -22,6 +22,12 @@ import {
   type GetLedgerResponse,
   type GetStatusResponse,
 } from './gen/sluice/v1/agent.ts'
+import {
+  ExplainFiltersRequest,
+  type ExplainFiltersResponse,
+  FiltersClient as FiltersStub,
+  type ListFiltersResponse,
+} from './gen/sluice/v1/filters.ts'
 import { type HealthState, healthMethod } from './health.ts'
 
 export type { ClientOptions } from './client-target.ts'
@@ -31,6 +37,7 @@ export type { HealthState } from './health.ts'
 export type FlowsRequest = Parameters<typeof GetFlowsRequest.fromPartial>[0]
 export type AgentEventsRequest = Parameters<typeof GetAgentEventsRequest.fromPartial>[0]
 export type DebugEventsRequest = Parameters<typeof GetDebugEventsRequest.fromPartial>[0]
+export type ExplainRequest = Parameters<typeof ExplainFiltersRequest.fromPartial>[0]
 
 export interface StreamOptions {
   /** Ends the stream; the iteration then ends without an error. */
@@ -52,6 +59,7 @@ export class ObserverClient implements Disposable {
   readonly #target: ClientTarget
   readonly #stub: ObserverStub
   readonly #agent: AgentStub
+  readonly #filters: FiltersStub
   readonly #peer: PeerStub
 
   private constructor(options: ClientOptions, target: ClientTarget) {
@@ -61,6 +69,7 @@ export class ObserverClient implements Disposable {
     // One connection for all services.
     const shared = { ...target.channelOptions, channelOverride: this.#stub.getChannel() }
     this.#agent = new AgentStub(target.target, target.credentials, shared)
+    this.#filters = new FiltersStub(target.target, target.credentials, shared)
     this.#peer = new PeerStub(target.target, target.credentials, shared)
   }
 
@@ -109,6 +118,17 @@ export class ObserverClient implements Disposable {
   /** sluice.v1.Agent/GetLedger: only Sluice answers. */
   ledger(): Promise<GetLedgerResponse> {
     return this.#unary((metadata, options, answer) => this.#agent.getLedger({}, metadata, options, answer))
+  }
+
+  /** sluice.v1.Filters/ListFilters: only Sluice answers. */
+  listFilters(): Promise<ListFiltersResponse> {
+    return this.#unary((metadata, options, answer) => this.#filters.listFilters({}, metadata, options, answer))
+  }
+
+  /** sluice.v1.Filters/ExplainFilters: news of the progress, then the result; only Sluice answers. */
+  explainFilters(request: ExplainRequest, options: StreamOptions = {}): AsyncIterable<ExplainFiltersResponse> {
+    const message = ExplainFiltersRequest.fromPartial(request)
+    return this.#stream((metadata) => this.#filters.explainFilters(message, metadata), options)
   }
 
   /** grpc.health.v1, of the service that the hubble command line asks for. */

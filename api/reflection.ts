@@ -5,7 +5,7 @@ import { descriptorFiles } from './flow-schema.ts'
 type Definitions = ConstructorParameters<typeof ReflectionService>[0]
 
 /** Services that reflection lists. */
-const SERVICES = ['observer.Observer', 'peer.Peer', 'sluice.v1.Agent', 'grpc.health.v1.Health']
+const SERVICES = ['observer.Observer', 'peer.Peer', 'sluice.v1.Agent', 'sluice.v1.Filters', 'grpc.health.v1.Health']
 
 /** Adds grpc.reflection.v1 and v1alpha: `hubble reflect`, `grpcurl list`. */
 export function addReflection(server: Server): void {

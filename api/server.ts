@@ -9,8 +9,10 @@ import type { FlowStore, TelemetrySink, TelemetrySource } from '../model/contrac
 import { AgentEventRing } from './agent-events.ts'
 import { type AgentInfo, agentService } from './agent-service.ts'
 import { Calls } from './calls.ts'
+import { type FilterInfo, filterService } from './filter-service.ts'
 import { PeerService } from './gen/peer/peer.ts'
 import { AgentService } from './gen/sluice/v1/agent.ts'
+import { FiltersService } from './gen/sluice/v1/filters.ts'
 import { type Listener, type ListenSpec, listen } from './listener.ts'
 import { type NamespaceSource, Observer } from './observer.ts'
 import { type PeerNode, type PeerSource, peerServerName, peerService } from './peer.ts'
@@ -29,6 +31,8 @@ export interface ApiDeps {
   readonly agentEvents?: AgentEventRing
   /** What sluice.v1.Agent answers from; without it that service says UNIMPLEMENTED. */
   readonly agent?: AgentInfo
+  /** What sluice.v1.Filters answers from; without it that service says UNIMPLEMENTED. */
+  readonly filters?: FilterInfo
   /** Nodes for Peer.Notify; this node alone unless given. */
   readonly peers?: PeerSource
   readonly log?: Logger
@@ -58,10 +62,17 @@ const MAX_CONCURRENT_STREAMS = 100
 const KEEPALIVE_MS = 30_000
 const KEEPALIVE_TIMEOUT_MS = 20_000
 /** Service names of the health service: what the hubble command line asks for, what Kubernetes' probes do, and ours. */
-const HEALTH_NAMES = ['', 'hubble.server.Observer', 'observer.Observer', 'peer.Peer', 'sluice.v1.Agent'] as const
+const HEALTH_NAMES = [
+  '',
+  'hubble.server.Observer',
+  'observer.Observer',
+  'peer.Peer',
+  'sluice.v1.Agent',
+  'sluice.v1.Filters',
+] as const
 
 /**
- * The gRPC server: Hubble's Observer and Peer, health, reflection and sluice.v1.Agent, on unix sockets and TCP.
+ * The gRPC server: Hubble's Observer and Peer, health, reflection, sluice.v1.Agent and Filters, on unix sockets and TCP.
  * Sockets are listened to here and handed to grpc-js, which knows neither permissions nor stale sockets nor limits.
  */
 export class ApiServer implements AsyncDisposable, TelemetrySource {
@@ -108,6 +119,7 @@ export class ApiServer implements AsyncDisposable, TelemetrySource {
     this.#server.addService(this.#observer.definition, this.#observer.implementation)
     this.#server.addService(PeerService, peerService(this.#calls, deps.peers ?? this.#selfAsPeer()))
     this.#server.addService(AgentService, agentService(this.#calls, deps.agent))
+    this.#server.addService(FiltersService, filterService(this.#calls, deps.filters))
     this.#health.addToServer(this.#server)
     addReflection(this.#server)
     this.#setHealth('NOT_SERVING')
