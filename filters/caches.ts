@@ -8,9 +8,13 @@ const ALL_SLOTS = 65_536
 const MAX_SLOTS = 4096
 const MIN_SLOTS = 16
 
-/** Slots for each cache of a predicate. A filter with hundreds of tests gets small caches, not hundreds of large ones. */
-export function cacheSlots(caches: number): number {
-  const share = ALL_SLOTS / Math.max(1, caches)
+/**
+ * Slots for each cache of a predicate. A filter with hundreds of tests gets small caches, not hundreds of large ones.
+ *
+ * @param all slots of all of them together
+ */
+export function cacheSlots(caches: number, all: number = ALL_SLOTS): number {
+  const share = all / Math.max(1, caches)
   return Math.min(MAX_SLOTS, Math.max(MIN_SLOTS, 2 ** Math.floor(Math.log2(share))))
 }
 
@@ -68,14 +72,17 @@ export function valueTest<T extends object>(
   }
 }
 
-/** A test of what is the same for all flows of a context: the node's name and labels. */
+/** A test of what is the same for all flows of a context: the node's name, and its labels until they change. */
 export function contextTest(test: (context: FlowContext) => boolean): FlowPredicate {
   let known: FlowContext | undefined
+  let labels: readonly string[] | undefined
   let answer = false
   return (view) => {
-    if (view.context !== known) {
-      known = view.context
-      answer = test(known)
+    const { context } = view
+    if (context !== known || context.nodeLabels !== labels) {
+      known = context
+      labels = context.nodeLabels
+      answer = test(context)
     }
     return answer
   }

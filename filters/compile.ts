@@ -98,6 +98,18 @@ export function compile(predicate: Predicate): FlowPredicate {
   return compileNode(predicate, cacheSlots(countCaches(predicate)))
 }
 
+/** Slots for the caches of all rules in force together: 1 Mi × at most 9 bytes. */
+const RULE_SLOTS = 1 << 20
+
+/** Makes functions of many predicates that share the room for remembered answers; in slices, by what takes them. */
+export function* compileMany(predicates: readonly Predicate[]): Generator<FlowPredicate> {
+  const slots = cacheSlots(
+    predicates.reduce((sum, one) => sum + countCaches(one), 0),
+    RULE_SLOTS,
+  )
+  for (const predicate of predicates) yield compileNode(predicate, slots)
+}
+
 const CACHED: ReadonlySet<string> = new Set<Op>([
   'identity',
   'pod',

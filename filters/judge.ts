@@ -1,0 +1,306 @@
+import type { FlowView } from '../model/flow-view.ts'
+import { ConsumerFlag, FilterLimit } from '../model/layouts.gen.ts'
+import { compileMany } from './compile.ts'
+import { FilterTotals } from './counts.ts'
+import { eventKindBits } from './kinds.ts'
+import type { FlowPredicate } from './predicate.ts'
+import type {
+  AppliedRules,
+  FilterConsumer,
+  FilterCounts,
+  FilterRule,
+  RuleDecision,
+  RuleSet,
+  RuleTarget,
+} from './rules.ts'
+
+/** `consumers` of a record that nobody judged: filters were off, or it never was in a kernel that has any. */
+const UNJUDGED = 0xffff_ffff
+/** Time that compiling takes before others are let in. */
+const SLICE_MS = 4
+
+export interface JudgeOptions {
+  /** One past the newest flow of the history. */
+  readonly historyEnd: () => number
+}
+
+/**
+ * Who takes a flow, in JavaScript. Where the kernel decided exactly, its bit in the record is the answer; else the rules
+ * are asked.
+ *
+ * Records of the set before the present one are still on their way when a set comes into force, in the ring and in
+ * exporters that read the history later: both sets are kept, and the record says which judged it. A record that is older
+ * than both is judged by the present set. The bit that says so is one bit, so a third set may come into force only when
+ * the ring has been read to where it was when the second one did; until then trust() must not be given.
+ *
+ * One judge for all exporters of the thread. Nothing is allocated per flow.
+ */
+export class Judge implements RuleTarget {
+  readonly #options: JudgeOptions
+  readonly #totals = new FilterTotals()
+  #current: JudgedSet | undefined
+  #previous: JudgedSet | undefined
+  #next: JudgedSet | undefined
+  #generation = 0
+  /** Bits of records from this sequence on are believed. */
+  #trustFrom = Number.POSITIVE_INFINITY
+
+  constructor(options: JudgeOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Does a consumer take the flow? Counts what it decides itself. Before the first set everybody takes everything.
+   *
+   * @param bit of the consumer @param view at a flow of the history; asked once for each flow and consumer
+   */
+  wants(bit: number, view: FlowView): boolean {
+    const current = this.#current
+    if (current === undefined) return true
+    const { consumers } = view
+    const set = this.#setOf(current, consumers, view.sequence)
+    const consumer = (set ?? current).consumers[bit]
+    if (consumer === undefined) return false
+    if (set !== undefined && consumer.isExact) return ((consumers >>> bit) & 1) === 1
+    return consumer.judge(view)
+  }
+
+  /** Would the present set have a consumer take the flow? Asks the rules alone and counts nothing. */
+  wouldTake(bit: number, view: FlowView): boolean {
+    const current = this.#current
+    if (current === undefined) return true
+    const consumer = current.consumers[bit]
+    return consumer?.accepts(view) ?? false
+  }
+
+  /** The set that judged a record, undefined when no decision of a set that is kept is in it. */
+  #setOf(current: JudgedSet, consumers: number, sequence: number): JudgedSet | undefined {
+    if (consumers === UNJUDGED || (consumers >>> ConsumerFlag.UNDECIDED) & 1 || sequence < this.#trustFrom) {
+      return undefined
+    }
+    const parity = consumers >>> ConsumerFlag.SET
+    if (parity === current.parity) return sequence >= current.first ? current : undefined
+    const previous = this.#previous
+    return previous !== undefined && sequence >= previous.first ? previous : undefined
+  }
+
+  /**
+   * Compiles a set, in slices; commit() brings it into force.
+   *
+   * @param generation its lowest bit is CONSUMER_BIT_SET of the records that the kernel judges by this set
+   * @param exactBits consumers that the kernel decides exactly
+   */
+  async prepare(rules: RuleSet, generation: number, exactBits: number): Promise<void> {
+    this.#next = await JudgedSet.make(rules, generation & 1, exactBits)
+  }
+
+  /**
+   * Brings the prepared set into force. The caller tells the kernel in the same turn of the event loop.
+   *
+   * @returns takes it back, for when the kernel refuses
+   */
+  commit(): () => void {
+    const next = this.#next
+    if (next === undefined) throw new Error('Cannot bring filters into force that were not prepared')
+    const before = { current: this.#current, previous: this.#previous }
+    next.first = this.#options.historyEnd()
+    this.#totals.keep(next.rules)
+    before.previous?.addCounts(this.#totals)
+    before.previous?.resetCounts()
+    this.#previous = before.current
+    this.#current = next
+    this.#next = undefined
+    return () => {
+      this.#current = before.current
+      this.#previous = before.previous
+      if (before.current !== undefined) this.#totals.keep(before.current.rules)
+    }
+  }
+
+  /**
+   * Says whether the kernel's bits in records that come from now on are to be believed: not while records of a set may
+   * come that is not kept, as after a restart. What is not believed is decided here.
+   */
+  trust(isTrusted: boolean): void {
+    if (!isTrusted) this.#trustFrom = Number.POSITIVE_INFINITY
+    else if (this.#trustFrom === Number.POSITIVE_INFINITY) this.#trustFrom = this.#options.historyEnd()
+  }
+
+  /** For agents without a kernel: a replay. Every rule is decided here. */
+  async apply(rules: RuleSet): Promise<AppliedRules> {
+    const began = performance.now()
+    const generation = this.#generation + 1
+    await this.prepare(rules, generation, 0)
+    this.commit()
+    this.#generation = generation
+    const decision: RuleDecision = { where: 'user', because: ['flows do not come from the kernel'] }
+    const decisions = new Map(rules.consumers.flatMap((one) => one.rules.map(({ id }) => [id, decision] as const)))
+    return { generation, decisions, tookMs: performance.now() - began }
+  }
+
+  /** What was decided here, added to the sums of another counter. */
+  addCounts(into: FilterTotals): void {
+    const { rules, consumers } = this.#ownTotals().counts()
+    for (const { id, matched, kept, leftOut } of rules) into.addRule(id, matched, kept, leftOut)
+    for (const { name, events, kept } of consumers) into.addConsumer(name, events, kept)
+  }
+
+  /** Counts of what was decided here. */
+  counts(): FilterCounts {
+    return this.#ownTotals().counts()
+  }
+
+  /** Whether a consumer of the present set has asked for anything so far. */
+  wasAsked(bit: number): boolean {
+    return (this.#current?.consumers[bit]?.events ?? 0) > 0
+  }
+
+  #ownTotals(): FilterTotals {
+    const totals = this.#totals.copy()
+    this.#previous?.addCounts(totals)
+    this.#current?.addCounts(totals)
+    return totals
+  }
+}
+
+/** One set, compiled. */
+class JudgedSet {
+  readonly rules: RuleSet
+  readonly parity: number
+  /** By bit. */
+  readonly consumers: readonly (JudgedConsumer | undefined)[]
+  /** Flows before this sequence were judged before the set was in force. */
+  first = 0
+
+  private constructor(rules: RuleSet, parity: number, consumers: readonly (JudgedConsumer | undefined)[]) {
+    this.rules = rules
+    this.parity = parity
+    this.consumers = consumers
+  }
+
+  static async make(rules: RuleSet, parity: number, exactBits: number): Promise<JudgedSet> {
+    const consumers = new Array<JudgedConsumer | undefined>(FilterLimit.CONSUMERS).fill(undefined)
+    for (const consumer of rules.consumers) {
+      consumers[consumer.bit] = await JudgedConsumer.make(consumer, ((exactBits >>> consumer.bit) & 1) === 1)
+    }
+    return new JudgedSet(rules, parity, consumers)
+  }
+
+  addCounts(totals: FilterTotals): void {
+    for (const consumer of this.consumers) consumer?.addCounts(totals)
+  }
+
+  resetCounts(): void {
+    for (const consumer of this.consumers) consumer?.resetCounts()
+  }
+}
+
+/** Fields of a rule in the counts. */
+const MATCHED = 0
+const KEPT = 1
+const LEFT_OUT = 2
+const FIELDS = 3
+
+/** The rules of one consumer as functions, with their counts. */
+class JudgedConsumer {
+  readonly isExact: boolean
+  readonly #name: string
+  readonly #isOn: boolean
+  readonly #kinds: number
+  readonly #rules: readonly FilterRule[]
+  readonly #hasInclude: boolean
+  readonly #tests: readonly FlowPredicate[]
+  readonly #excludes: Uint8Array
+  /** matched, kept, left out of each rule. */
+  readonly #counts: Float64Array
+  /** Rules that matched the event at hand. */
+  readonly #matched: Uint32Array
+  /** Events, and those of them that were kept. */
+  readonly #sums = new Float64Array(2)
+
+  private constructor(consumer: FilterConsumer, isExact: boolean, tests: readonly FlowPredicate[]) {
+    const { rules } = consumer
+    this.isExact = isExact
+    this.#name = consumer.name
+    this.#isOn = consumer.isOn
+    this.#kinds = consumer.kinds
+    this.#rules = rules
+    this.#hasInclude = rules.some(({ effect }) => effect === 'include')
+    this.#tests = tests
+    this.#excludes = Uint8Array.from(rules, ({ effect }) => (effect === 'exclude' ? 1 : 0))
+    this.#counts = new Float64Array(rules.length * FIELDS)
+    this.#matched = new Uint32Array(rules.length)
+  }
+
+  static async make(consumer: FilterConsumer, isExact: boolean): Promise<JudgedConsumer> {
+    const tests: FlowPredicate[] = []
+    let began = performance.now()
+    for (const test of compileMany(consumer.rules.map(({ predicate }) => predicate))) {
+      tests.push(test)
+      if (performance.now() - began < SLICE_MS) continue
+      await new Promise((resolve) => setImmediate(resolve))
+      began = performance.now()
+    }
+    return new JudgedConsumer(consumer, isExact, tests)
+  }
+
+  /** Events that it was asked about. */
+  get events(): number {
+    return this.#sums[0]!
+  }
+
+  /** Asks all rules, so that each one's count is right, also behind the one that decides. */
+  judge(view: FlowView): boolean {
+    if (!this.#isOn || (this.#kinds & eventKindBits(view)) === 0) return false
+    const tests = this.#tests
+    const matched = this.#matched
+    let count = 0
+    let included = !this.#hasInclude
+    let excluded = false
+    for (let index = 0; index < tests.length; index++) {
+      if (!tests[index]!(view)) continue
+      matched[count++] = index
+      if (this.#excludes[index] === 1) excluded = true
+      else included = true
+    }
+    const taken = included && !excluded
+    const counts = this.#counts
+    for (let i = 0; i < count; i++) {
+      const at = matched[i]! * FIELDS
+      counts[at + MATCHED]!++
+      if (taken) counts[at + KEPT]!++
+      else counts[at + LEFT_OUT]!++
+    }
+    this.#sums[0]!++
+    if (taken) this.#sums[1]!++
+    return taken
+  }
+
+  accepts(view: FlowView): boolean {
+    if (!this.#isOn || (this.#kinds & eventKindBits(view)) === 0) return false
+    const tests = this.#tests
+    let included = !this.#hasInclude
+    for (let index = 0; index < tests.length; index++) {
+      const isExclude = this.#excludes[index] === 1
+      if (included && !isExclude) continue
+      if (!tests[index]!(view)) continue
+      if (isExclude) return false
+      included = true
+    }
+    return included
+  }
+
+  addCounts(totals: FilterTotals): void {
+    const counts = this.#counts
+    for (let index = 0; index < this.#rules.length; index++) {
+      const at = index * FIELDS
+      totals.addRule(this.#rules[index]!.id, counts[at + MATCHED]!, counts[at + KEPT]!, counts[at + LEFT_OUT]!)
+    }
+    totals.addConsumer(this.#name, this.#sums[0]!, this.#sums[1]!)
+  }
+
+  resetCounts(): void {
+    this.#counts.fill(0)
+    this.#sums.fill(0)
+  }
+}
