@@ -174,23 +174,30 @@ export interface ListFiltersResponse {
   unattributed: bigint;
   /** Minutes that the rates are over; 0 when there are none yet. */
   rate_minutes: number;
+  /** What keeps a source of resources from being used at present, one line each. */
+  troubles: string[];
 }
 
 export interface FilterResource {
   /** `ContainerNetworkMetric` */
   kind: string;
   name: string;
-  /** `kubernetes`, `directory`, or the file. */
+  /** `kubernetes`, `directory`; `files` of the request. */
   source: string;
   /** `CONFIGURED` or `FAILED` */
   state: string;
-  /** One word: `Applied`, `Invalid`, `Ignored`. */
+  /** One word: `Configured`, `Invalid`, `Ignored` ... */
   reason: string;
   /** For people; names path, value and remedy where something is wrong. */
   message: string;
   warnings: string[];
   observed_generation: bigint;
-  time: Timestamp | undefined;
+  /** When the state became what it is. */
+  time:
+    | Timestamp
+    | undefined;
+  /** Filters in force that come from it. */
+  filters: number;
 }
 
 export interface FilterRule {
@@ -442,6 +449,7 @@ function createBaseListFiltersResponse(): ListFiltersResponse {
     filtered_in_kernel_per_minute: 0,
     unattributed: 0n,
     rate_minutes: 0,
+    troubles: [],
   };
 }
 
@@ -494,6 +502,9 @@ export const ListFiltersResponse: MessageFns<ListFiltersResponse> = {
     }
     if (message.rate_minutes !== 0) {
       writer.uint32(105).double(message.rate_minutes);
+    }
+    for (const v of message.troubles) {
+      writer.uint32(114).string(v!);
     }
     return writer;
   },
@@ -615,6 +626,14 @@ export const ListFiltersResponse: MessageFns<ListFiltersResponse> = {
             message.rate_minutes = reader.double();
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.troubles.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -672,6 +691,9 @@ export const ListFiltersResponse: MessageFns<ListFiltersResponse> = {
         : isSet(object.rate_minutes)
         ? globalThis.Number(object.rate_minutes)
         : 0,
+      troubles: globalThis.Array.isArray(object?.troubles)
+        ? object.troubles.map((e: any) => globalThis.String(e))
+        : [],
     };
   },
 
@@ -716,6 +738,9 @@ export const ListFiltersResponse: MessageFns<ListFiltersResponse> = {
     if (message.rate_minutes !== 0) {
       obj.rateMinutes = floatToJson(message.rate_minutes);
     }
+    if (message.troubles?.length) {
+      obj.troubles = message.troubles;
+    }
     return obj;
   },
 
@@ -745,6 +770,7 @@ export const ListFiltersResponse: MessageFns<ListFiltersResponse> = {
       ? BigInt(object.unattributed)
       : 0n;
     message.rate_minutes = object.rate_minutes ?? 0;
+    message.troubles = object.troubles?.map((e) => e) || [];
     return message;
   },
 };
@@ -760,6 +786,7 @@ function createBaseFilterResource(): FilterResource {
     warnings: [],
     observed_generation: 0n,
     time: undefined,
+    filters: 0,
   };
 }
 
@@ -794,6 +821,9 @@ export const FilterResource: MessageFns<FilterResource> = {
     }
     if (message.time !== undefined) {
       Timestamp.encode(message.time, writer.uint32(74).fork()).join();
+    }
+    if (message.filters !== 0) {
+      writer.uint32(80).uint32(message.filters);
     }
     return writer;
   },
@@ -883,6 +913,14 @@ export const FilterResource: MessageFns<FilterResource> = {
             message.time = Timestamp.decode(reader, reader.uint32());
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.filters = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -910,6 +948,7 @@ export const FilterResource: MessageFns<FilterResource> = {
         ? BigInt(object.observed_generation)
         : 0n,
       time: isSet(object.time) ? fromJsonTimestamp(object.time) : undefined,
+      filters: isSet(object.filters) ? globalThis.Number(object.filters) : 0,
     };
   },
 
@@ -942,6 +981,9 @@ export const FilterResource: MessageFns<FilterResource> = {
     if (message.time !== undefined) {
       obj.time = fromTimestamp(message.time).toISOString();
     }
+    if (message.filters !== 0) {
+      obj.filters = Math.round(message.filters);
+    }
     return obj;
   },
 
@@ -961,6 +1003,7 @@ export const FilterResource: MessageFns<FilterResource> = {
       ? BigInt(object.observed_generation)
       : 0n;
     message.time = (object.time !== undefined && object.time !== null) ? Timestamp.fromPartial(object.time) : undefined;
+    message.filters = object.filters ?? 0;
     return message;
   },
 };

@@ -1,0 +1,172 @@
+import type {
+  FilterResource,
+  ListedConsumer,
+  ListedRule,
+  ListFiltersResponse,
+} from '../../api/gen/sluice/v1/filters.ts'
+import { durationText } from '../commands/status.ts'
+import { formatTime } from '../observe/time.ts'
+import type { Paint } from '../paint.ts'
+import { formatTable, withCommas } from '../table.ts'
+import { rateText } from './numbers.ts'
+import { effectText, placeText } from './plain.ts'
+
+/** @param wide with where each rule was written, since when, and why the kernel does not decide it */
+export function listText(list: ListFiltersResponse, paint: Paint, wide: boolean): string {
+  const parts = [headText(list, paint)]
+  if (list.troubles.length > 0) {
+    parts.push(list.troubles.map((text) => `${paint.red('trouble:')} ${text}\n`).join(''))
+  }
+  if (list.resources.length > 0) parts.push(resourcesText(list, paint))
+  parts.push(consumersText(list.consumers, paint))
+  if (list.rules.length > 0) parts.push(rulesText(list, paint, wide))
+  const problems = problemsText(list, paint)
+  if (problems !== '') parts.push(problems)
+  parts.push(kernelText(list))
+  return parts.join('\n')
+}
+
+type Time = ListFiltersResponse['time']
+
+function milliseconds(time: Time): number {
+  return time === undefined ? 0 : Number(time.seconds) * 1000 + time.nanos / 1e6
+}
+
+/** How long before the answer something was: `5m3s`. */
+function ago(list: ListFiltersResponse, time: Time): string {
+  if (time === undefined) return '-'
+  const ms = Math.max(0, milliseconds(list.time) - milliseconds(time))
+  return durationText(BigInt(Math.round(ms * 1e6)))
+}
+
+function headText(list: ListFiltersResponse, paint: Paint): string {
+  if (list.generation === 0n) return `Node ${list.node_name}: no filters were put into force yet.\n`
+  const applied =
+    list.applied === undefined ? '' : `, for ${ago(list, list.applied)}, applied in ${list.apply_ms.toFixed(0)} ms`
+  const head = `Node ${list.node_name}: rules no. ${list.generation} in force${applied}.\n`
+  if (list.apply_error === '') return head
+  return `${head}${paint.red('The last change is not in force:')} ${list.apply_error}\n`
+}
+
+function resourcesText(list: ListFiltersResponse, paint: Paint): string {
+  const rows = list.resources.map((resource) => [
+    `${resource.kind}/${resource.name}`,
+    resource.source,
+    stateText(resource, paint),
+    resource.reason,
+    String(resource.filters),
+    ago(list, resource.time),
+    firstLine(resource.message),
+  ])
+  const table = formatTable([['RESOURCE', 'SOURCE', 'STATE', 'REASON', 'FILTERS', 'SINCE', 'MESSAGE'], ...rows])
+  return table + list.resources.map((resource) => resourceDetails(resource, paint)).join('')
+}
+
+function stateText({ state }: FilterResource, paint: Paint): string {
+  return state === 'CONFIGURED' ? paint.green(state) : paint.red(state)
+}
+
+function firstLine(text: string): string {
+  const end = text.indexOf('\n')
+  return end < 0 ? text : `${text.slice(0, end)} ...`
+}
+
+/** Lines of a message beyond its first, and warnings. */
+export function resourceDetails(resource: FilterResource, paint: Paint): string {
+  const [, ...more] = resource.message.split('\n')
+  const name = `${resource.kind}/${resource.name}`
+  return [
+    ...more.map((line) => `  ${line.trim()}\n`),
+    ...resource.warnings.map((warning) => `${paint.yellow('warning:')} ${name}: ${warning}\n`),
+  ].join('')
+}
+
+function consumersText(consumers: readonly ListedConsumer[], paint: Paint): string {
+  const rows = consumers.map(({ name, on, rules, count }) => [
+    name,
+    on ? 'on' : paint.dim('off'),
+    rules === 0 ? (on ? 'takes everything' : 'takes nothing') : `${rules} ${rules === 1 ? 'rule' : 'rules'}`,
+    withCommas(count?.matched ?? 0n),
+    withCommas(count?.kept ?? 0n),
+    withCommas(count?.left_out ?? 0n),
+    rateText(count?.kept_per_minute ?? 0),
+    rateText(count?.left_out_per_minute ?? 0),
+  ])
+  const head = ['CONSUMER', 'STATE', 'RULES', 'EVENTS', 'KEPT', 'LEFT OUT', 'KEPT/MIN', 'LEFT OUT/MIN']
+  return formatTable([head, ...rows])
+}
+
+function rulesText(list: ListFiltersResponse, paint: Paint, wide: boolean): string {
+  const head = [
+    'CONSUMER',
+    'EFFECT',
+    'RULE',
+    'MATCHED',
+    'KEPT',
+    'LEFT OUT',
+    'MATCHED/MIN',
+    'LEFT OUT/MIN',
+    'DECIDED IN',
+  ]
+  const rows = list.rules.map((listed) => ruleRow(list, listed, paint, wide))
+  const table = formatTable([
+    wide ? [...head, 'IN FORCE', 'LAST MATCH', 'FROM', 'WHY NOT IN THE KERNEL'] : head,
+    ...rows,
+  ])
+  const isInexact = list.rules.some(({ exact }) => !exact)
+  return isInexact ? `${table}~ at most: the kernel decides the rule in part and counts what may match.\n` : table
+}
+
+function ruleRow(list: ListFiltersResponse, listed: ListedRule, paint: Paint, wide: boolean): string[] {
+  const { rule, count, exact } = listed
+  if (rule === undefined) return []
+  const about = exact ? '' : '~'
+  const row = [
+    rule.consumer,
+    effectText(rule.effect),
+    rule.label === '' ? rule.text : `${rule.label}: ${rule.text}`,
+    about + withCommas(count?.matched ?? 0n),
+    about + withCommas(count?.kept ?? 0n),
+    about + withCommas(count?.left_out ?? 0n),
+    rateText(count?.matched_per_minute ?? 0),
+    rateText(count?.left_out_per_minute ?? 0),
+    placeColor(placeText(rule.place), paint),
+  ]
+  if (!wide) return row
+  const last = listed.last_matched === undefined ? 'never' : `${ago(list, listed.last_matched)} ago`
+  const from = `${rule.kind}/${rule.name}${rule.path === '' ? '' : ` ${rule.path}`}`
+  return [...row, ago(list, listed.since), last, from, rule.because.join('; ')]
+}
+
+/** What user space has to decide costs an event each; what the kernel does costs nothing more. */
+export function placeColor(place: string, paint: Paint): string {
+  return place === 'kernel' ? paint.green(place) : place === 'user' ? paint.yellow(place) : place
+}
+
+function problemsText(list: ListFiltersResponse, paint: Paint): string {
+  const texts = new Map(list.rules.flatMap(({ rule }) => (rule === undefined ? [] : [[rule.id, rule.text] as const])))
+  return list.rules
+    .flatMap(({ rule }) => (rule?.problems ?? []).map((problem) => ({ rule: rule!, problem })))
+    .map(({ rule, problem }) => {
+      const other = texts.get(problem.other_rule)
+      const where = `${rule.consumer} ${effectText(rule.effect)} "${rule.text}"`
+      return `${paint.yellow(`${problem.kind}:`)} ${where}: ${problem.text}${other === undefined ? '' : ` ("${other}")`}\n`
+    })
+    .join('')
+}
+
+function kernelText(list: ListFiltersResponse): string {
+  const rate = list.rate_minutes > 0 ? `, ${rateText(list.filtered_in_kernel_per_minute)} a minute` : ''
+  const lines = [`Never left the kernel: ${withCommas(list.filtered_in_kernel)} events${rate}.`]
+  if (list.unattributed > 0n) {
+    lines.push(
+      `Judged, but not counted by rule (the kernel's table of matches was full): ${withCommas(list.unattributed)}.`,
+    )
+  }
+  if (list.rate_minutes > 0) {
+    lines.push(
+      `Rates are over the last ${list.rate_minutes.toFixed(1)} minutes, until ${formatTime(list.time, 'RFC3339')}.`,
+    )
+  }
+  return `${lines.join('\n')}\n`
+}
