@@ -1,0 +1,270 @@
+import { execFile } from 'node:child_process'
+import { generateKeyPairSync, randomBytes } from 'node:crypto'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { Agent, request as httpsRequest } from 'node:https'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { TestAuthority, type TestCertificate } from '../../helpers/certificates.ts'
+import { kubernetesTool } from '../../helpers/kubernetes-tools.ts'
+import { ChildServer } from './child-server.ts'
+import { Etcd } from './etcd.ts'
+import { programPath } from './programs.ts'
+
+export interface Output {
+  readonly stdout: string
+  readonly stderr: string
+  readonly code: number
+}
+
+/** An answer of the API server; `body` is undefined where it is not JSON. */
+export interface Answer {
+  readonly status: number
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of every kind
+  readonly body: any
+}
+
+export interface RequestOptions {
+  /** The administrator's unless given. */
+  readonly token?: string
+  readonly body?: unknown
+  /** `application/json` unless given. */
+  readonly contentType?: string
+}
+
+/** Tries for a port that another process may take between the choice and the start. */
+const START_TRIES = 3
+const READY_TIMEOUT_MS = 120_000
+
+/**
+ * A control plane without nodes: etcd and kube-apiserver on loopback, with RBAC, in a folder of its own that goes when
+ * it is disposed. There is no controller: nobody makes pods of a Deployment, or ends the deletion of a namespace.
+ */
+export class Cluster implements AsyncDisposable {
+  readonly folder: string
+  readonly caFile: string
+  /** `https://127.0.0.1:PORT`; the same over a restart. */
+  url = ''
+  /** A member of system:masters. */
+  readonly adminToken = randomBytes(16).toString('hex')
+  readonly etcd: Etcd
+  readonly #authority: TestAuthority
+  readonly #certificate: TestCertificate
+  readonly #agent: Agent
+  #server: ChildServer | undefined
+  #port = 0
+
+  private constructor(folder: string, authority: TestAuthority, certificate: TestCertificate, ca: Buffer) {
+    this.folder = folder
+    this.caFile = authority.certFile
+    this.#authority = authority
+    this.#certificate = certificate
+    this.#agent = new Agent({ ca, keepAlive: true, maxSockets: 32 })
+    this.etcd = new Etcd(folder)
+  }
+
+  /** Starts both servers and waits until the API answers and its own roles are there: some seconds. */
+  static async start(): Promise<Cluster> {
+    const folder = await mkdtemp(join(tmpdir(), 'sluice-apiserver-'))
+    const authority = await TestAuthority.create()
+    const certificate = await authority.issue('apiserver', 'IP:127.0.0.1,DNS:localhost')
+    const cluster = new Cluster(folder, authority, certificate, await readFile(authority.certFile))
+    try {
+      await cluster.#writeFiles()
+      await cluster.etcd.start()
+      await cluster.#startAnywhere()
+      return cluster
+    } catch (error) {
+      await cluster[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  async #writeFiles(): Promise<void> {
+    const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+    await writeFile(join(this.folder, 'accounts.key'), privateKey.export({ type: 'pkcs8', format: 'pem' }))
+    await writeFile(join(this.folder, 'accounts.pub'), publicKey.export({ type: 'spki', format: 'pem' }))
+    await writeFile(join(this.folder, 'tokens.csv'), `${this.adminToken},admin,1,"system:masters"\n`)
+  }
+
+  async #startAnywhere(): Promise<void> {
+    for (let tries = 1; ; tries++) {
+      this.#port = await freePort()
+      this.url = `https://127.0.0.1:${this.#port}`
+      try {
+        await this.startApiServer()
+        return
+      } catch (error) {
+        await this.stopApiServer('SIGKILL')
+        if (tries === START_TRIES || !String(error).includes('address already in use')) throw error
+      }
+    }
+  }
+
+  /** Starts the API server again where it was. */
+  async startApiServer(): Promise<void> {
+    this.#server = new ChildServer({
+      path: programPath('kube-apiserver'),
+      args: this.#flags(),
+      cwd: this.folder,
+      logFile: join(this.folder, 'kube-apiserver.log'),
+    })
+    await this.#server.ready(async () => {
+      const answer = await this.request('GET', '/readyz').catch(() => undefined)
+      return answer?.status === 200
+    }, READY_TIMEOUT_MS)
+  }
+
+  async stopApiServer(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
+    await this.#server?.stop(signal)
+  }
+
+  #flags(): string[] {
+    return [
+      `--etcd-servers=${this.etcd.endpoint}`,
+      '--bind-address=127.0.0.1',
+      `--secure-port=${this.#port}`,
+      `--tls-cert-file=${this.#certificate.certFile}`,
+      `--tls-private-key-file=${this.#certificate.keyFile}`,
+      `--cert-dir=${this.folder}`,
+      `--client-ca-file=${this.caFile}`,
+      `--token-auth-file=${join(this.folder, 'tokens.csv')}`,
+      '--authorization-mode=RBAC',
+      '--service-account-issuer=https://kubernetes.default.svc',
+      `--service-account-key-file=${join(this.folder, 'accounts.pub')}`,
+      `--service-account-signing-key-file=${join(this.folder, 'accounts.key')}`,
+      '--service-cluster-ip-range=10.96.0.0/16',
+      // Its own address among the endpoints of the service kubernetes may not be a loopback address.
+      '--endpoint-reconciler-type=none',
+      // No controller makes the account `default` that this one would give to pods.
+      '--disable-admission-plugins=ServiceAccount',
+      // Revisions are compacted when a test wants it.
+      '--etcd-compaction-interval=0',
+      // Tests create thousands of objects at once.
+      '--max-requests-inflight=0',
+      '--max-mutating-requests-inflight=0',
+      '--enable-priority-and-fairness=false',
+    ]
+  }
+
+  /** One request as JSON. Rejects when no answer comes; any status is an answer. */
+  request(method: string, path: string, options: RequestOptions = {}): Promise<Answer> {
+    const body = options.body === undefined ? undefined : JSON.stringify(options.body)
+    return new Promise((resolve, reject) => {
+      const request = httpsRequest(
+        `${this.url}${path}`,
+        {
+          method,
+          agent: this.#agent,
+          timeout: 30_000,
+          headers: {
+            authorization: `Bearer ${options.token ?? this.adminToken}`,
+            accept: 'application/json',
+            ...(body === undefined ? {} : { 'content-type': options.contentType ?? 'application/json' }),
+          },
+        },
+        (response) => {
+          let text = ''
+          response.setEncoding('utf8').on('data', (chunk: string) => {
+            text += chunk
+          })
+          response.once('error', reject)
+          response.once('end', () => resolve({ status: response.statusCode ?? 0, body: parsed(text) }))
+        },
+      )
+      request.once('timeout', () => request.destroy(new Error(`No answer to ${method} ${path} in 30 s`)))
+      request.once('error', reject)
+      request.end(body)
+    })
+  }
+
+  /** As request(), for what has to succeed. @returns the body */
+  async ok(method: string, path: string, options: RequestOptions = {}): Promise<Answer['body']> {
+    const { status, body } = await this.request(method, path, options)
+    if (status < 200 || status > 299) throw new Error(`${method} ${path}: ${status} ${JSON.stringify(body)}`)
+    return body
+  }
+
+  /** A token of a service account, which is created if need be. The account has no rights but those bound to it. */
+  async accountToken(namespace: string, name: string): Promise<string> {
+    const accounts = `/api/v1/namespaces/${namespace}/serviceaccounts`
+    const created = await this.request('POST', accounts, { body: { metadata: { name } } })
+    if (created.status !== 201 && created.status !== 409) {
+      throw new Error(`Cannot create the service account ${name}: ${JSON.stringify(created.body)}`)
+    }
+    const body = await this.ok('POST', `${accounts}/${name}/token`, { body: { spec: { expirationSeconds: 3600 } } })
+    return body.status.token as string
+  }
+
+  /** A kubeconfig file for a token; `name` is the file's and the user's. */
+  async kubeconfig(name: string, token: string): Promise<string> {
+    const path = join(this.folder, `${name}.kubeconfig`)
+    const config = {
+      apiVersion: 'v1',
+      kind: 'Config',
+      clusters: [{ name: 'test', cluster: { server: this.url, 'certificate-authority': this.caFile } }],
+      users: [{ name, user: { token } }],
+      contexts: [{ name: 'test', context: { cluster: 'test', user: name } }],
+      'current-context': 'test',
+    }
+    // JSON is YAML, which every client reads.
+    await writeFile(path, JSON.stringify(config), { mode: 0o600 })
+    return path
+  }
+
+  /** kubectl as the administrator, to its end, whatever its exit code. @param input given on standard input */
+  async kubectl(args: readonly string[], input?: string): Promise<Output> {
+    const path = await kubernetesTool('kubectl')
+    const kubeconfig = await this.kubeconfig('admin', this.adminToken)
+    return await new Promise((resolve) => {
+      const child = execFile(
+        path,
+        [...args],
+        {
+          env: { PATH: process.env['PATH'] ?? '', HOME: this.folder, KUBECONFIG: kubeconfig, TZ: 'UTC' },
+          timeout: 60_000,
+          maxBuffer: 1 << 26,
+        },
+        (error, stdout, stderr) => resolve({ stdout, stderr, code: error === null ? 0 : Number(error.code ?? 1) }),
+      )
+      child.stdin?.end(input ?? '')
+    })
+  }
+
+  /** kubectl that has to succeed. @returns what it prints */
+  async kubectlOk(args: readonly string[], input?: string): Promise<string> {
+    const { stdout, stderr, code } = await this.kubectl(args, input)
+    if (code !== 0) throw new Error(`kubectl ${args.join(' ')} exited with ${code}: ${stderr}`)
+    return stdout
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#agent.destroy()
+    // Nobody waits for a graceful end: open watches would hold it for long.
+    await this.#server?.stop('SIGKILL')
+    await this.etcd[Symbol.asyncDispose]()
+    await this.#authority[Symbol.asyncDispose]()
+    await rm(this.folder, { recursive: true, force: true })
+  }
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** A port of loopback that was free a moment ago. */
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(0, '127.0.0.1', resolve)
+  })
+  const address = server.address()
+  await new Promise((resolve) => server.close(resolve))
+  if (address === null || typeof address === 'string') throw new Error('Cannot find a free port')
+  return address.port
+}
