@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { compile } from '../filters/compile.ts'
-import { EVERYTHING, type Predicate } from '../filters/predicate.ts'
+import { eventKindBits } from '../filters/kinds.ts'
+import { EVERYTHING, type FlowPredicate, type Predicate } from '../filters/predicate.ts'
 import {
   ALL_KINDS,
   CONSUMER_BITS,
@@ -13,7 +14,7 @@ import {
 import { Verdict } from '../model/layouts.gen.ts'
 import { TestFlowStore } from '../test/helpers/flow-store.ts'
 import { type CompareSets, type CostMeters, explain, MAX_MEASURED_RULES } from './explain.ts'
-import { kindOf, MAX_TABLE_BYTES, MatchTable } from './match-table.ts'
+import { MAX_TABLE_BYTES, MatchTable } from './match-table.ts'
 
 const port = (...ports: number[]): Predicate => ({ op: 'port', side: 'destination', ports })
 const source = (...ports: number[]): Predicate => ({ op: 'port', side: 'source', ports })
@@ -70,7 +71,12 @@ function someFlows(count: number): TestFlowStore {
 
 const free = (...names: string[]): RuleSet => ({ consumers: names.map((name) => consumer(name, [])) })
 
-async function run(store: TestFlowStore, sets: CompareSets, relaxed = new Map<string, Predicate>(), cost = meters()) {
+async function run(
+  store: TestFlowStore,
+  sets: CompareSets,
+  relaxed = new Map<string, FlowPredicate>(),
+  cost = meters(),
+) {
   const range = { store, first: store.first, end: store.end }
   return await explain({ ...range, sets, relaxed, meters: cost }, new AbortController().signal)
 }
@@ -143,8 +149,8 @@ describe('explain()', () => {
     const exclude = rule('exclude', source(1))
     const set = { consumers: [consumer('log', [include, exclude])] }
     const relaxed = new Map([
-      [include.id, port(80, 443)],
-      [exclude.id, EVERYTHING],
+      [include.id, compile(port(80, 443))],
+      [exclude.id, compile(EVERYTHING)],
     ])
     const report = await run(store, { with: set, without: free('log'), now: set }, relaxed)
     expect(report.leaving.with).toBe(40)
@@ -225,7 +231,7 @@ function count(store: TestFlowStore, kinds: number, rules: readonly FilterRule[]
   let kept = 0
   for (let sequence = store.first; sequence < store.end; sequence++) {
     store.seek(view, sequence)
-    if (((kinds >>> kindOf(view)) & 1) === 0) continue
+    if ((kinds & eventKindBits(view)) === 0) continue
     if (includes.length > 0 && !includes.some(({ test }) => test(view))) continue
     if (!excludes.some(({ test }) => test(view))) kept++
   }
@@ -244,8 +250,8 @@ describe('MatchTable', () => {
 
   test('holds the event loop for some milliseconds at most', async () => {
     const store = someFlows(50_000)
-    const rules = Array.from({ length: 256 }, (_, i) => rule('include', port(i)))
-    const table = new MatchTable(rules, 0, store.end)
+    const tests = new Map(Array.from({ length: 256 }, (_, i) => [`${i}`, compile(port(i))] as const))
+    const table = new MatchTable(tests, 0, store.end)
     let longest = 0
     let last = performance.now()
     const timer = setInterval(() => {

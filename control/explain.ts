@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { FlowPredicate, Predicate } from '../filters/predicate.ts'
+import { compileMany } from '../filters/compile.ts'
+import type { FlowPredicate } from '../filters/predicate.ts'
 import type { FilterConsumer, FilterRule, RuleSet } from '../filters/rules.ts'
 import type { FlowStore } from '../model/contracts.ts'
 import { type Choice, MatchTable } from './match-table.ts'
@@ -40,7 +41,7 @@ export interface CompareSets {
 export interface ExplainInput extends FlowRange {
   readonly sets: CompareSets
   /** What the kernel asks in place of a rule, by rule id, where that is not the rule itself: it accepts no less than the rule. */
-  readonly relaxed: ReadonlyMap<string, Predicate>
+  readonly relaxed: ReadonlyMap<string, FlowPredicate>
   readonly meters: CostMeters
   /** How long the flows of the range took to come, where that is known better than from their times. */
   readonly seconds?: number
@@ -112,8 +113,7 @@ export async function explain(
   onNews: ExplainNews = () => {},
 ): Promise<ExplainReport> {
   const { sets, relaxed, store } = input
-  const rules = distinctRules(sets, relaxed)
-  const table = new MatchTable(rules, input.first, input.end)
+  const table = new MatchTable(await testsOf(sets, relaxed), input.first, input.end)
   await table.fill(store, signal, (share) => onNews('flows', share * TABLE_SHARE))
   const work = new Explanation(input, table, signal, onNews)
   const consumers = await work.consumers()
@@ -135,24 +135,39 @@ export async function explain(
   }
 }
 
-/** Number of rules that a table for these sets would hold. */
-export function ruleCount(sets: CompareSets, relaxed: ReadonlyMap<string, Predicate>): number {
-  return distinctRules(sets, relaxed).length
+/** Number of rules that a table for these sets would hold, see MatchTable.fitting(). */
+export function ruleCount(sets: CompareSets, relaxed: ReadonlyMap<string, unknown>): number {
+  const rules = distinctRules(sets)
+  return rules.length + rules.filter(({ id }) => relaxed.has(id)).length
+}
+
+function distinctRules(sets: CompareSets): FilterRule[] {
+  const all = [sets.with, sets.now, sets.without].flatMap(({ consumers }) => consumers.flatMap(({ rules }) => rules))
+  return [...new Map(all.map((rule) => [rule.id, rule])).values()]
 }
 
 /** Prefix of the ids of what the kernel asks in place of a rule. */
 const RELAXED = 'kernel '
+const COMPILE_SLICE_MS = 3
 
-function distinctRules(sets: CompareSets, relaxed: ReadonlyMap<string, Predicate>): FilterRule[] {
-  const byId = new Map<string, FilterRule>()
-  for (const { consumers } of [sets.with, sets.now, sets.without]) {
-    for (const rule of consumers.flatMap((consumer) => consumer.rules)) {
-      byId.set(rule.id, rule)
-      const predicate = relaxed.get(rule.id)
-      if (predicate !== undefined) byId.set(RELAXED + rule.id, { ...rule, id: RELAXED + rule.id, predicate })
-    }
+async function testsOf(
+  sets: CompareSets,
+  relaxed: ReadonlyMap<string, FlowPredicate>,
+): Promise<Map<string, FlowPredicate>> {
+  const rules = distinctRules(sets)
+  const tests = new Map<string, FlowPredicate>()
+  let began = performance.now()
+  for (const test of compileMany(rules.map(({ predicate }) => predicate))) {
+    tests.set(rules[tests.size]!.id, test)
+    if (performance.now() - began < COMPILE_SLICE_MS) continue
+    await nextTurn()
+    began = performance.now()
   }
-  return [...byId.values()]
+  for (const { id } of rules) {
+    const test = relaxed.get(id)
+    if (test !== undefined) tests.set(RELAXED + id, test)
+  }
+  return tests
 }
 
 class Explanation {
@@ -290,7 +305,7 @@ class Explanation {
 }
 
 /** A consumer as the kernel judges it: an exclude rule that it cannot ask as a whole is no reason for it. */
-function inKernel(consumer: FilterConsumer, relaxed: ReadonlyMap<string, Predicate>): FilterConsumer {
+function inKernel(consumer: FilterConsumer, relaxed: ReadonlyMap<string, FlowPredicate>): FilterConsumer {
   return {
     ...consumer,
     rules: consumer.rules.flatMap((rule) => {

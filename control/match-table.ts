@@ -1,10 +1,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { compile } from '../filters/compile.ts'
+import { eventKindBits } from '../filters/kinds.ts'
 import type { FlowPredicate } from '../filters/predicate.ts'
 import type { FilterConsumer, FilterRule } from '../filters/rules.ts'
 import type { FlowStore } from '../model/contracts.ts'
 import type { FlowView } from '../model/flow-view.ts'
-import { EventKind, EventType } from '../model/layouts.gen.ts'
 
 /** A table's memory, bytes: it lives as long as one question. */
 export const MAX_TABLE_BYTES = 48 << 20
@@ -12,27 +11,13 @@ export const MAX_TABLE_BYTES = 48 << 20
 const SLICE_MS = 3
 /** Rules asked between two looks at the clock: some hundred microseconds, a millisecond where they are expressions. */
 const RULES_PER_LOOK = 4096
-/** Kind of a flow that was overwritten before it was looked at. */
-const GONE = 0xff
-
-/** The kind of event that the kernel made a flow of (enum event_kind). */
-export function kindOf(view: FlowView): number {
-  switch (view.type) {
-    case EventType.DROP:
-      return EventKind.KIND_DROP
-    case EventType.DNS:
-      return EventKind.KIND_DNS
-    case EventType.HTTP:
-      return EventKind.KIND_HTTP
-    default:
-      // FIN, SYN or RST
-      return view.protocol === 6 && (view.tcpFlags & 0b111) !== 0 ? EventKind.KIND_TCP_FLAG : EventKind.KIND_FLOW
-  }
-}
+/** Kinds of a flow that was overwritten before it was looked at. */
+const GONE = 0
 
 /** How a consumer chooses, as masks over a table's rules. */
 export interface Choice {
   readonly isOn: boolean
+  /** Bit per EventKind. */
   readonly kinds: number
   readonly hasInclude: boolean
   readonly include: Uint32Array
@@ -66,15 +51,15 @@ export class MatchTable {
     return Math.max(first, end - Math.floor(MAX_TABLE_BYTES / bytes))
   }
 
-  /** @param rules distinct by id; @param first, end a range that fits, see fitting() */
-  constructor(rules: readonly FilterRule[], first: number, end: number) {
+  /** @param tests by rule id @param first, end a range that fits, see fitting() */
+  constructor(tests: ReadonlyMap<string, FlowPredicate>, first: number, end: number) {
     this.first = first
     this.end = end
-    this.words = Math.max(1, Math.ceil(rules.length / 32))
+    this.words = Math.max(1, Math.ceil(tests.size / 32))
     this.#bits = new Uint32Array((end - first) * this.words)
-    this.#kinds = new Uint8Array(end - first).fill(GONE)
-    this.#tests = rules.map((rule) => compile(rule.predicate))
-    for (const [bit, rule] of rules.entries()) this.#bitOf.set(rule.id, bit)
+    this.#kinds = new Uint8Array(end - first)
+    this.#tests = [...tests.values()]
+    for (const id of tests.keys()) this.#bitOf.set(id, this.#bitOf.size)
   }
 
   /**
@@ -107,7 +92,7 @@ export class MatchTable {
     for (let i = 0; i < tests.length; i++) {
       if (tests[i]!(view)) this.#bits[at + (i >>> 5)]! |= 1 << (i & 31)
     }
-    this.#kinds[index] = kindOf(view)
+    this.#kinds[index] = eventKindBits(view)
     const secs = view.timeSecs + view.timeNanos / 1e9
     if (this.flows === 0 || secs < this.firstSecs) this.firstSecs = secs
     if (this.flows === 0 || secs > this.lastSecs) this.lastSecs = secs
@@ -122,8 +107,8 @@ export class MatchTable {
 
   /** True when the flow was there, and its kind concerns the choice. */
   concerns(choice: Choice, index: number): boolean {
-    const kind = this.#kinds[index]!
-    return kind !== GONE && ((choice.kinds >>> kind) & 1) !== 0
+    const kinds = this.#kinds[index]!
+    return kinds !== GONE && (choice.kinds & kinds) !== 0
   }
 
   /** Whether a choice takes a flow. @param index place in the range, from 0 */
