@@ -31,7 +31,9 @@ metadata:
 async function manifest(): Promise<string> {
   const args = ['template', 'sluice', 'deploy/helm/sluice', '--namespace', NAMESPACE]
   const { stdout } = await run(await kubernetesTool('helm'), args, { maxBuffer: 1 << 26 })
-  const lines = stdout.split('\n').filter((line) => !/^ +(helm\.sh\/chart|app\.kubernetes\.io\/managed-by): /.test(line))
+  const lines = stdout
+    .split('\n')
+    .filter((line) => !/^ +(helm\.sh\/chart|app\.kubernetes\.io\/managed-by): /.test(line))
   return `${HEADER}${lines.join('\n')}`
 }
 
