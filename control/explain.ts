@@ -40,7 +40,7 @@ export interface CompareSets {
 
 export interface ExplainInput extends FlowRange {
   readonly sets: CompareSets
-  /** What the kernel asks in place of a rule, by rule id, where that is not the rule itself: it accepts no less than the rule. */
+  /** What the kernel asks in place of a rule, by rule id, where that is not the rule itself; see kernelTests(). */
   readonly relaxed: ReadonlyMap<string, FlowPredicate>
   readonly meters: CostMeters
   /** How long the flows of the range took to come, where that is known better than from their times. */
@@ -304,13 +304,8 @@ class Explanation {
   }
 }
 
-/** A consumer as the kernel judges it: an exclude rule that it cannot ask as a whole is no reason for it. */
+/** A consumer as the kernel judges it, before user space asks again. */
 function inKernel(consumer: FilterConsumer, relaxed: ReadonlyMap<string, FlowPredicate>): FilterConsumer {
-  return {
-    ...consumer,
-    rules: consumer.rules.flatMap((rule) => {
-      if (!relaxed.has(rule.id)) return [rule]
-      return rule.effect === 'exclude' ? [] : [{ ...rule, id: RELAXED + rule.id }]
-    }),
-  }
+  const rules = consumer.rules.map((rule) => (relaxed.has(rule.id) ? { ...rule, id: RELAXED + rule.id } : rule))
+  return { ...consumer, rules }
 }
