@@ -55,8 +55,12 @@ export class Lists {
     const before = change.previous !== undefined && wants(change.previous)
     const after = change.type !== 'DELETED' && wants(change.object)
     if (!before && !after) return ''
-    const type = before && after ? 'MODIFIED' : after ? 'ADDED' : 'DELETED'
-    return this.line(type, change.object, partial)
+    if (after) return this.line(before ? 'MODIFIED' : 'ADDED', change.object, partial)
+    if (change.type === 'DELETED') return this.line('DELETED', change.object, partial)
+    // One that leaves a selection is told as it was in it, with the revision of the change.
+    const { resourceVersion } = change.object.metadata
+    const left = { ...change.previous!, metadata: { ...change.previous!.metadata, resourceVersion: resourceVersion! } }
+    return this.line('DELETED', left, partial)
   }
 
   line(type: string, object: KubeObject, partial: boolean): string {

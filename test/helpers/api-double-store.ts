@@ -180,6 +180,13 @@ export class Storage {
       const text = `Operation cannot be fulfilled on ${named(type)} "${name}": the object has been modified; please apply your changes to the latest version and try again`
       throw new Refusal(409, 'Conflict', text, details(type, name))
     }
+    const uid = given.metadata?.uid
+    // A status subresource looks at no metadata but the version.
+    if (uid !== undefined && uid !== old.metadata.uid && subresource === '') {
+      const text = `${type.kind} "${name}" is invalid: metadata.uid: Invalid value: "${uid}": field is immutable`
+      const group = type.group === '' ? {} : { group: type.group }
+      throw new Refusal(422, 'Invalid', text, { name, ...group, kind: type.kind })
+    }
     const next = merged(type, old, given, subresource)
     if (JSON.stringify(next) === JSON.stringify(old)) return old
     const key = keyOf(namespace, name)

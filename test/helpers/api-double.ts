@@ -298,7 +298,8 @@ export class ApiDouble implements AsyncDisposable {
     const scope = target.namespace === undefined ? 'at the cluster scope' : `in the namespace "${target.namespace}"`
     const user = 'system:serviceaccount:kube-system:sluice'
     const text = `User "${user}" cannot ${target.verb} resource "${plural}" in API group "${group}" ${scope}`
-    throw new Refusal(403, 'Forbidden', `${plural} is forbidden: ${text}`, { group, kind: plural })
+    const details = { ...(group === '' ? {} : { group }), kind: plural }
+    throw new Refusal(403, 'Forbidden', `${plural} is forbidden: ${text}`, details)
   }
 
   #target(url: URL, request: IncomingMessage): Target | undefined {

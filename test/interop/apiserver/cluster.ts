@@ -1,12 +1,12 @@
 import { execFile } from 'node:child_process'
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { Agent, request as httpsRequest } from 'node:https'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { TestAuthority, type TestCertificate } from '../../helpers/certificates.ts'
 import { kubernetesTool } from '../../helpers/kubernetes-tools.ts'
+import { type Answer, Caller, type CallOptions } from './caller.ts'
 import { ChildServer } from './child-server.ts'
 import { Etcd } from './etcd.ts'
 import { programPath } from './programs.ts'
@@ -15,21 +15,6 @@ export interface Output {
   readonly stdout: string
   readonly stderr: string
   readonly code: number
-}
-
-/** An answer of the API server; `body` is undefined where it is not JSON. */
-export interface Answer {
-  readonly status: number
-  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of every kind
-  readonly body: any
-}
-
-export interface RequestOptions {
-  /** The administrator's unless given. */
-  readonly token?: string
-  readonly body?: unknown
-  /** `application/json` unless given. */
-  readonly contentType?: string
 }
 
 /** Tries for a port that another process may take between the choice and the start. */
@@ -43,14 +28,13 @@ const READY_TIMEOUT_MS = 120_000
 export class Cluster implements AsyncDisposable {
   readonly folder: string
   readonly caFile: string
-  /** `https://127.0.0.1:PORT`; the same over a restart. */
-  url = ''
+  readonly ca: Buffer
   /** A member of system:masters. */
   readonly adminToken = randomBytes(16).toString('hex')
   readonly etcd: Etcd
   readonly #authority: TestAuthority
   readonly #certificate: TestCertificate
-  readonly #agent: Agent
+  #caller: Caller | undefined
   #server: ChildServer | undefined
   #port = 0
 
@@ -59,7 +43,7 @@ export class Cluster implements AsyncDisposable {
     this.caFile = authority.certFile
     this.#authority = authority
     this.#certificate = certificate
-    this.#agent = new Agent({ ca, keepAlive: true, maxSockets: 32 })
+    this.ca = ca
     this.etcd = new Etcd(folder)
   }
 
@@ -80,6 +64,17 @@ export class Cluster implements AsyncDisposable {
     }
   }
 
+  /** The administrator's. */
+  get caller(): Caller {
+    if (this.#caller === undefined) throw new Error('The API server was not started')
+    return this.#caller
+  }
+
+  /** `https://127.0.0.1:PORT`; the same over a restart. */
+  get url(): string {
+    return this.caller.url
+  }
+
   async #writeFiles(): Promise<void> {
     const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
     await writeFile(join(this.folder, 'accounts.key'), privateKey.export({ type: 'pkcs8', format: 'pem' }))
@@ -90,7 +85,8 @@ export class Cluster implements AsyncDisposable {
   async #startAnywhere(): Promise<void> {
     for (let tries = 1; ; tries++) {
       this.#port = await freePort()
-      this.url = `https://127.0.0.1:${this.#port}`
+      this.#caller?.[Symbol.dispose]()
+      this.#caller = new Caller(`https://127.0.0.1:${this.#port}`, this.adminToken, this.ca)
       try {
         await this.startApiServer()
         return
@@ -110,7 +106,7 @@ export class Cluster implements AsyncDisposable {
       logFile: join(this.folder, 'kube-apiserver.log'),
     })
     await this.#server.ready(async () => {
-      const answer = await this.request('GET', '/readyz').catch(() => undefined)
+      const answer = await this.call('GET', '/readyz').catch(() => undefined)
       return answer?.status === 200
     }, READY_TIMEOUT_MS)
   }
@@ -147,48 +143,20 @@ export class Cluster implements AsyncDisposable {
     ]
   }
 
-  /** One request as JSON. Rejects when no answer comes; any status is an answer. */
-  request(method: string, path: string, options: RequestOptions = {}): Promise<Answer> {
-    const body = options.body === undefined ? undefined : JSON.stringify(options.body)
-    return new Promise((resolve, reject) => {
-      const request = httpsRequest(
-        `${this.url}${path}`,
-        {
-          method,
-          agent: this.#agent,
-          timeout: 30_000,
-          headers: {
-            authorization: `Bearer ${options.token ?? this.adminToken}`,
-            accept: 'application/json',
-            ...(body === undefined ? {} : { 'content-type': options.contentType ?? 'application/json' }),
-          },
-        },
-        (response) => {
-          let text = ''
-          response.setEncoding('utf8').on('data', (chunk: string) => {
-            text += chunk
-          })
-          response.once('error', reject)
-          response.once('end', () => resolve({ status: response.statusCode ?? 0, body: parsed(text) }))
-        },
-      )
-      request.once('timeout', () => request.destroy(new Error(`No answer to ${method} ${path} in 30 s`)))
-      request.once('error', reject)
-      request.end(body)
-    })
+  /** A request as the administrator. Rejects when no answer comes; any status is an answer. */
+  call(method: string, path: string, options?: CallOptions): Promise<Answer> {
+    return this.caller.call(method, path, options)
   }
 
-  /** As request(), for what has to succeed. @returns the body */
-  async ok(method: string, path: string, options: RequestOptions = {}): Promise<Answer['body']> {
-    const { status, body } = await this.request(method, path, options)
-    if (status < 200 || status > 299) throw new Error(`${method} ${path}: ${status} ${JSON.stringify(body)}`)
-    return body
+  /** As call(), for what has to succeed. @returns the body */
+  ok(method: string, path: string, options?: CallOptions): Promise<Answer['body']> {
+    return this.caller.ok(method, path, options)
   }
 
   /** A token of a service account, which is created if need be. The account has no rights but those bound to it. */
   async accountToken(namespace: string, name: string): Promise<string> {
     const accounts = `/api/v1/namespaces/${namespace}/serviceaccounts`
-    const created = await this.request('POST', accounts, { body: { metadata: { name } } })
+    const created = await this.call('POST', accounts, { body: { metadata: { name } } })
     if (created.status !== 201 && created.status !== 409) {
       throw new Error(`Cannot create the service account ${name}: ${JSON.stringify(created.body)}`)
     }
@@ -239,20 +207,12 @@ export class Cluster implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#agent.destroy()
+    this.#caller?.[Symbol.dispose]()
     // Nobody waits for a graceful end: open watches would hold it for long.
     await this.#server?.stop('SIGKILL')
     await this.etcd[Symbol.asyncDispose]()
     await this.#authority[Symbol.asyncDispose]()
     await rm(this.folder, { recursive: true, force: true })
-  }
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
   }
 }
 
