@@ -1,3 +1,4 @@
+import type { FlowView } from '../model/flow-view.ts'
 import type { Predicate } from './predicate.ts'
 
 /**
@@ -70,6 +71,18 @@ export interface ConsumerOffer {
   /** Bit in flow_event.consumers, from CONSUMER_BITS. */
   readonly bit: number
   readonly interest: ConsumerInterest
+}
+
+/** Says which events a consumer takes; class Judge is one. Answers at once and allocates nothing. */
+export interface FlowJudge {
+  /**
+   * By the rules that judged the event when it was made. Asked once for each event and consumer.
+   *
+   * @param bit of the consumer @param view on the event
+   */
+  wants(bit: number, view: FlowView): boolean
+  /** By the rules in force now, whichever judged it. Counts nothing. */
+  wouldTake(bit: number, view: FlowView): boolean
 }
 
 export interface FilterConsumer {

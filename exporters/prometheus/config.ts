@@ -1,9 +1,10 @@
 import type { TlsFiles } from '../../base/certificate-files.ts'
 import type { Logger } from '../../base/logger.ts'
+import type { FlowJudge } from '../../filters/rules.ts'
 import type { TelemetrySource } from '../../model/contracts.ts'
 import type { StageLedger } from '../../model/ledger.ts'
 import { type MetricConfig, parseMetrics } from './context/options.ts'
-import { definitionsOf, type MetricFilter } from './metric-set.ts'
+import { definitionsOf } from './handlers/definitions.ts'
 import type { RefreshingSource } from './scrape.ts'
 
 /** Port of Hubble's metrics server: scrape configurations made for Hubble find it. */
@@ -38,8 +39,6 @@ export interface PrometheusConfig {
   readonly timeoutMs?: number | undefined
   /** How long a pod's series stay after the pod, milliseconds. */
   readonly staleDelayMs?: number | undefined
-  /** Bit of a record's consumers that stands for metrics; without it every flow is counted. */
-  readonly consumerBit?: number | undefined
 }
 
 /** What wiring hands in. */
@@ -51,8 +50,8 @@ export interface PrometheusDependencies {
   readonly ledgers?: Iterable<StageLedger>
   /** Sources that read before they tell: NodeFamilies. */
   readonly refreshing?: Iterable<RefreshingSource>
-  /** Which flows each metric counts, by handler name. */
-  readonly filters?: ReadonlyMap<string, MetricFilter>
+  /** Which flows each metric counts; without it every flow. */
+  readonly judge?: FlowJudge | undefined
   readonly now?: () => number
 }
 

@@ -1,11 +1,13 @@
 import { Counter, Gauge, Histogram, Registry, Summary } from 'prom-client'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { silentLogger } from '../../base/logger.ts'
+import { ALL_KINDS, type FlowJudge } from '../../filters/rules.ts'
 import type { TelemetrySource } from '../../model/contracts.ts'
 import { StageLedger } from '../../model/ledger.ts'
 import { endpoint, TestFlowStore } from '../../test/helpers/flow-store.ts'
 import { samples } from '../../test/helpers/metric-lines.ts'
-import { type PrometheusConfig, type PrometheusDependencies, PrometheusExporter } from './index.ts'
+import { tcpHandler } from './handlers/tcp.ts'
+import { HANDLERS, type PrometheusConfig, type PrometheusDependencies, PrometheusExporter } from './index.ts'
 import { registryText } from './registry-text.ts'
 import type { Format } from './series/text.ts'
 
@@ -43,20 +45,37 @@ describe('PrometheusExporter', () => {
     expect(series['sluice_ledger_flows{stage="prometheus",state="delivered"}']).toBe(3)
   })
 
-  test('leaves out, and counts, records that are not for it', async () => {
-    const { exporter } = make({ metrics: 'port-distribution', consumerBit: 3 })
+  test('counts in each metric what the judge wants for it, and as filtered what none is asked to count', async () => {
+    const bits = new Map(HANDLERS.map(({ name }, bit) => [name, bit]))
+    const judge: FlowJudge = {
+      wants: (bit, view) => bit === bits.get('port-distribution') && view.dstPort === 80,
+      wouldTake: () => true,
+    }
+    const { exporter, text } = make({ metrics: 'flow port-distribution' }, { judge })
     const store = new TestFlowStore()
-    store.push({ consumers: 0b1000 }, { consumers: 0b0111 })
-    exporter.accept(store, 0, 2)
-    expect(exporter.ledger.toJSON()).toMatchObject({ accepted: 2, delivered: 1, filtered: 1, difference: 0 })
+    store.push({ dstPort: 80 }, { dstPort: 443 }, { dstPort: 443 })
+    exporter.accept(store, 0, 3)
+    expect(exporter.ledger.toJSON()).toMatchObject({ accepted: 3, delivered: 1, filtered: 2, difference: 0 })
+    const body = await text()
+    expect(Object.keys(samples(body)).filter((key) => key.startsWith('hubble_port'))).toEqual([PORT(80)])
+    expect(body).not.toContain('# TYPE hubble_flows_processed_total')
+  })
+
+  test('offers what it can use: the bit is the place in the registry, whatever is enabled', () => {
+    const { exporter } = make({ metrics: 'tcp flow' })
+    expect(exporter.consumers()).toEqual([
+      { name: 'metric/tcp', bit: HANDLERS.findIndex(({ name }) => name === 'tcp'), interest: tcpHandler.interest },
+      { name: 'metric/flow', bit: HANDLERS.findIndex(({ name }) => name === 'flow'), interest: { kinds: ALL_KINDS } },
+    ])
+    exporter.reconfigure('drop')
+    expect(exporter.consumers().map(({ name }) => name)).toEqual(['metric/drop'])
   })
 
   test('never throws: a flow that cannot be counted is lost by name', () => {
     const broken = () => {
       throw new Error('broken')
     }
-    const filters = new Map([['flow', { include: [broken] }]])
-    const { exporter } = make({ metrics: 'flow' }, { filters })
+    const { exporter } = make({ metrics: 'flow' }, { judge: { wants: broken, wouldTake: broken } })
     const store = new TestFlowStore()
     store.push({}, {})
     exporter.accept(store, 0, 2)

@@ -2,6 +2,7 @@ import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client
 import { errorText, SluiceError } from '../../base/errors.ts'
 import { type HostPort, parseHostPort, WANT_HOST_PORT } from '../../base/listen-address.ts'
 import { type Logger, LogLimiter } from '../../base/logger.ts'
+import type { ConsumerOffer, RuleSet } from '../../filters/rules.ts'
 import type {
   EndpointEvent,
   Exporter,
@@ -15,21 +16,25 @@ import { L7Type } from '../../model/l7.ts'
 import { EventType } from '../../model/layouts.gen.ts'
 import { StageLedger } from '../../model/ledger.ts'
 import { DEFAULT_ADDRESS, DEFAULT_METRICS, type PrometheusConfig, type PrometheusDependencies } from './config.ts'
-import { metricSpecs, parseMetrics } from './context/options.ts'
+import { type MetricConfig, type MetricSpec, metricSpecs, parseMetrics } from './context/options.ts'
 import { MetricsServer } from './http/server.ts'
-import { type MetricFilter, MetricSet } from './metric-set.ts'
+import { type MetricChanges, MetricSet } from './metric-set.ts'
 import type { MetricsRegistry } from './registry-text.ts'
 import type { ScrapeText } from './render.ts'
 import { joined, ScrapeQueue } from './scrape.ts'
 import { SECONDS_BOUNDS } from './series/histogram.ts'
 import type { Format } from './series/text.ts'
+import { SeriesReview } from './series-review.ts'
 import { StalePods } from './stale-pods.ts'
+import { collectReview, collectSeries } from './telemetry.ts'
 
 /** flow.proto LostEventSource as the metric's label. */
 const LOST_SOURCES = ['unknown', 'perf_event_ring_buffer', 'observer_events_queue', 'hubble_ring_buffer'] as const
 
 /** How often pods that are due are looked for. */
 const STALE_TICK_MS = 1_000
+/** Half of how long a series may be hidden by filters until it is freed. */
+const AGE_INTERVAL_MS = 150_000
 
 /**
  * Counts flows into Hubble's metric families and serves them, with the agent's own metrics, on /metrics. Keeps no
@@ -48,7 +53,7 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
   readonly #logger: Logger
   readonly #limiter = new LogLimiter()
   readonly #now: () => number
-  readonly #consumerMask: number
+  readonly #review: SeriesReview | undefined
   readonly #lost = new Map<string, number>()
   readonly #defaults: readonly [Counter<'code'>, Histogram<'code'>]
   #store: FlowStore | undefined
@@ -56,6 +61,7 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
   #lostSubscription: Disposable | undefined
   #timer: NodeJS.Timeout | undefined
   #removedSeries = 0
+  #agedMs = 0
   /** DNS messages seen, requests and responses: Retina's node-level pair. */
   readonly #dns: [number, number] = [0, 0]
   #renderMs = 0
@@ -63,18 +69,25 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
 
   /** @throws SluiceError SLUICE_CONFIG_INVALID naming the key, its value and what is wanted */
   constructor(config: PrometheusConfig, dependencies: PrometheusDependencies) {
-    const { logger, filters, telemetry = [], ledgers = [], refreshing = [] } = dependencies
+    const { logger, judge, telemetry = [], ledgers = [], refreshing = [] } = dependencies
     this.#logger = logger
     this.#now = dependencies.now ?? Date.now
     this.#stale = new StalePods(config.staleDelayMs)
-    this.#consumerMask = config.consumerBit === undefined ? 0 : (1 << config.consumerBit) >>> 0
-    const { metrics = DEFAULT_METRICS.join(' ') } = config
-    this.metrics = new MetricSet(typeof metrics === 'string' ? parseMetrics(metrics) : metricSpecs(metrics), {
+    this.metrics = new MetricSet(specsOf(config.metrics ?? DEFAULT_METRICS.join(' ')), {
       ...(config.maxSeries === undefined ? {} : { maxSeries: config.maxSeries }),
       ...(config.maxSeriesPerFamily === undefined ? {} : { maxSeriesPerFamily: config.maxSeriesPerFamily }),
-      ...(filters === undefined ? {} : { filters }),
+      judge,
       onSeries: (family, slot) => this.#stale.onSeries(family, slot, this.#now()),
     })
+    if (judge !== undefined) {
+      this.#review = new SeriesReview({
+        metrics: this.metrics,
+        judge,
+        store: () => this.#store,
+        now: this.#now,
+        onFailure: (error) => this.#countFailed(error),
+      })
+    }
     this.#defaults = registerOwn(this.registry)
     this.#scrapes = new ScrapeQueue({
       families: () => this.metrics.families,
@@ -133,23 +146,16 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
   accept(store: FlowStore, first: number, end: number): void {
     this.attach(store)
     const view = this.#view!
-    const mask = this.#consumerMask
     let filtered = 0
     let failed = 0
     for (let sequence = first; sequence < end; sequence++) {
       store.seek(view, sequence)
-      if (mask !== 0 && (view.consumers & mask) === 0) {
-        filtered++
-        continue
-      }
       try {
         if (view.type === EventType.DNS) this.#countDns(view)
-        this.metrics.count(view)
+        if (!this.metrics.count(view)) filtered++
       } catch (error) {
         failed++
-        this.#limiter.run('count', (held) => {
-          this.#logger.error({ error: errorText(error), sequence, held }, 'Cannot count a flow')
-        })
+        this.#countFailed(error)
       }
     }
     const count = end - first
@@ -170,11 +176,42 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
   removeStale(): void {
     const due = this.#stale.takeDue(this.metrics.values, this.#now())
     if (due !== undefined) this.#removedSeries += this.metrics.removePods(due)
+    if (this.#review === undefined || this.#now() - this.#agedMs < AGE_INTERVAL_MS) return
+    this.#agedMs = this.#now()
+    void this.#review.age()
   }
 
-  /** Replaces what a metric counts while the agent runs. @returns false when the metric is not enabled */
-  setFilter(metric: string, filter: MetricFilter): boolean {
-    return this.metrics.setFilter(metric, filter)
+  /** What each enabled metric can use, for whoever makes the rules. Changes with reconfigure(). */
+  consumers(): ConsumerOffer[] {
+    return this.metrics.consumers()
+  }
+
+  /**
+   * Call when rules came into force, after the judge has them: series that no rule wants any more leave the scrape
+   * within two seconds, whatever else is counted goes on.
+   */
+  filtersChanged(rules: RuleSet): void {
+    this.#review?.change(rules)
+  }
+
+  /** Ends when the series shown are those that the rules of the last filtersChanged() want. */
+  async filtersSettled(): Promise<void> {
+    await this.#review?.settled()
+  }
+
+  /**
+   * Enables other metrics while the agent runs: as MetricSet.reconfigure(). The rules' maker must be told of consumers().
+   *
+   * @throws SluiceError SLUICE_CONFIG_INVALID; the metrics of before stay in force
+   */
+  reconfigure(metrics: string | readonly MetricConfig[]): MetricChanges {
+    return this.metrics.reconfigure(specsOf(metrics))
+  }
+
+  /** What is not counted at present, for `sluice status`; undefined when every metric is. */
+  get state(): string | undefined {
+    const off = this.#review?.off ?? []
+    return off.length === 0 ? undefined : `off by filters: ${off.join(', ')}`
   }
 
   /** Renders a scrape. @returns text that the caller releases */
@@ -191,15 +228,8 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
     }
     sink.counter('networkobservability_dns_request_count', 'DNS requests captured', this.#dns[0])
     sink.counter('networkobservability_dns_response_count', 'DNS responses captured', this.#dns[1])
-    for (const family of this.metrics.families) {
-      const labels = { family: family.name }
-      sink.gauge('sluice_metrics_series', 'Time series held', family.series, labels)
-      const help = 'Flows counted in a series of overflow because there was no room for their own'
-      sink.counter('sluice_metrics_overflow_total', help, family.overflowed, labels)
-    }
-    sink.gauge('sluice_metrics_series_limit', 'Time series that there is room for', this.metrics.budget.limit)
-    sink.gauge('sluice_metrics_label_values', 'Label values held', this.metrics.values.size)
-    sink.counter('sluice_metrics_label_values_refused_total', 'Label values without room', this.metrics.values.refused)
+    collectSeries(this.metrics, sink)
+    collectReview(this.#review, sink)
     sink.counter('sluice_metrics_series_removed_total', 'Label sets removed after their pod', this.#removedSeries)
     sink.counter(
       'sluice_metrics_pods_forgotten_total',
@@ -231,6 +261,12 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
     await this.#server[Symbol.asyncDispose]()
   }
 
+  #countFailed(error: unknown): void {
+    this.#limiter.run('count', (held) => {
+      this.#logger.error({ error: errorText(error), held }, 'Cannot count a flow')
+    })
+  }
+
   #countDns(view: FlowView): void {
     const type = view.l7?.type
     if (type === L7Type.REQUEST) this.#dns[0]++
@@ -241,6 +277,10 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
     const source = LOST_SOURCES[lost.source] ?? 'unknown'
     this.#lost.set(source, (this.#lost.get(source) ?? 0) + lost.count)
   }
+}
+
+function specsOf(metrics: string | readonly MetricConfig[]): MetricSpec[] {
+  return typeof metrics === 'string' ? parseMetrics(metrics) : metricSpecs(metrics)
 }
 
 function registerOwn(registry: MetricsRegistry): readonly [Counter<'code'>, Histogram<'code'>] {

@@ -15,9 +15,8 @@ export {
   parseMetrics,
 } from './context/options.ts'
 export { PrometheusExporter } from './exporter.ts'
-export type { FlowPredicate } from './handlers/handler.ts'
 export { HANDLERS } from './handlers/index.ts'
-export type { MetricFilter } from './metric-set.ts'
+export type { MetricChanges } from './metric-set.ts'
 export type { DropCount, NodeCounters, PodOfCounter, TrafficTotals } from './node/counters.ts'
 export { NodeFamilies, type NodeFamiliesOptions } from './node/node-families.ts'
 export type { RefreshingSource } from './scrape.ts'

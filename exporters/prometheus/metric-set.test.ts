@@ -1,10 +1,19 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import type { FlowJudge } from '../../filters/rules.ts'
 import { Verdict } from '../../model/layouts.gen.ts'
 import { CountedFlows } from '../../test/helpers/metric-lines.ts'
+import { CONTEXT_IDENTIFIERS, metricSpecs, parseMetrics } from './context/options.ts'
+import { HANDLERS } from './handlers/index.ts'
 
 const PORTS = 'port-distribution'
 const NAME = 'hubble_port_distribution_total'
+
+const FLOW = 'protocol="TCP",type="Trace",subtype="to-stack",verdict="FORWARDED"'
+
+function overflowSeries(series: Record<string, number>): number {
+  return Object.keys(series).filter((key) => key.includes('="overflow"')).length
+}
 
 describe('MetricSet', () => {
   test('agrees with counting label texts in a Map, whatever the flows', async () => {
@@ -50,17 +59,98 @@ describe('MetricSet', () => {
     expect(() => new CountedFlows(metrics)).toThrow(message)
   })
 
-  test('counts what any include wants and no exclude refuses, also after a change', async () => {
-    const to = (port: number) => (view: { dstPort: number }) => view.dstPort === port
-    const filters = new Map([[PORTS, { include: [to(80), to(443)], exclude: [to(443)] }]])
-    const counted = new CountedFlows(PORTS, { filters })
+  test('asks the judge by the bit of each metric, and says whether any counted', async () => {
+    const bit = HANDLERS.findIndex(({ name }) => name === PORTS)
+    const asked = new Set<number>()
+    const judge: FlowJudge = {
+      wants: (one, view) => {
+        asked.add(one)
+        return view.dstPort !== 443
+      },
+      wouldTake: () => true,
+    }
+    const counted = new CountedFlows(PORTS, { judge })
     counted.push({ dstPort: 80 }, { dstPort: 443 }, { dstPort: 22 })
-    expect(counted.metrics.setFilter(PORTS, { exclude: [to(80)] })).toBe(true)
-    expect(counted.metrics.setFilter('drop', {})).toBe(false)
-    counted.push({ dstPort: 80 }, { dstPort: 443 })
+    expect([...asked]).toEqual([bit])
     expect(await counted.series()).toEqual({
       [`${NAME}{protocol="TCP",port="80"}`]: 1,
-      [`${NAME}{protocol="TCP",port="443"}`]: 1,
+      [`${NAME}{protocol="TCP",port="22"}`]: 1,
+    })
+  })
+
+  describe('reconfigure()', () => {
+    const flow = (options: string) => `hubble_flows_processed_total{${FLOW}${options}}`
+
+    test('leaves alone what stays the same, renews what has other options, and forgets what is gone', async () => {
+      const counted = new CountedFlows(`flow:sourceContext=ip;labelsContext=source_ip ${PORTS} drop`)
+      counted.push({ dstPort: 80 }, { dstPort: 80 }, { verdict: Verdict.DROPPED })
+      const { used } = counted.metrics.budget
+      const kept = counted.metrics.families[1]
+      const changes = counted.metrics.reconfigure(
+        parseMetrics(`tcp ${PORTS} flow:labelsContext=source_ip;sourceContext=pod-name`),
+      )
+      expect(changes).toEqual({ added: ['tcp'], removed: ['drop'], replaced: ['flow'] })
+      expect(counted.metrics.names).toEqual(['tcp', PORTS, 'flow'])
+      expect(counted.metrics.families[1]).toBe(kept)
+      expect(counted.metrics.budget.used).toBe(used - 3)
+      expect(await counted.series()).toEqual({ [`${NAME}{protocol="TCP",port="80"}`]: 2 })
+      counted.push({ dstPort: 80 })
+      expect(await counted.series()).toEqual({
+        'hubble_tcp_flags_total{flag="SYN",family="IPv4"}': 1,
+        [`${NAME}{protocol="TCP",port="80"}`]: 3,
+        [flow(',source_ip="10.0.0.1",source=""')]: 1,
+      })
+    })
+
+    test('takes the same options in another order, and written by another hand, for the same', () => {
+      const counted = new CountedFlows('flow:sourceContext=ip|dns;labelsContext=source_ip drop')
+      const families = counted.metrics.families
+      const configs = metricSpecs([
+        { name: 'drop' },
+        {
+          name: 'flow',
+          contextOptions: [
+            { name: 'labelscontext', values: ['source_ip'] },
+            { name: 'SourceContext', values: ['ip', 'dns'] },
+          ],
+        },
+      ])
+      expect(counted.metrics.reconfigure(configs)).toEqual({ added: [], removed: [], replaced: [] })
+      expect(counted.metrics.families).toEqual([families[1], families[0]])
+      expect(counted.metrics.reconfigure(parseMetrics('flow:sourceContext=dns|ip drop')).replaced).toEqual(['flow'])
+    })
+
+    test.each([
+      ['flow nonsense', /"nonsense" is not known/],
+      ['flow:sourceContext=nobody', /unknown value "nobody"/],
+      ['http httpV2', /write the same families/],
+    ])('keeps the metrics in force when it is given %s', async (metrics, message) => {
+      const counted = new CountedFlows(PORTS)
+      counted.push({ dstPort: 80 })
+      expect(() => counted.metrics.reconfigure(parseMetrics(metrics))).toThrow(message)
+      counted.push({ dstPort: 80 })
+      expect(await counted.series()).toEqual({ [`${NAME}{protocol="TCP",port="80"}`]: 2 })
+    })
+
+    test('lets one handler take the place of another that writes the same families', async () => {
+      const counted = new CountedFlows('http')
+      expect(counted.metrics.reconfigure(parseMetrics('httpV2'))).toEqual({
+        added: ['httpV2'],
+        removed: ['http'],
+        replaced: [],
+      })
+    })
+
+    test('any number of times, with any options, in the same memory', async () => {
+      const counted = new CountedFlows('flow', { maxSeries: 100 })
+      for (let i = 0; i < 300; i++) {
+        const context = CONTEXT_IDENTIFIERS[i % CONTEXT_IDENTIFIERS.length]
+        counted.metrics.reconfigure(parseMetrics(`flow:sourceContext=${context}|ip ${PORTS}`))
+        counted.push({ dstPort: i }, { srcIp: `10.0.1.${i % 200}` })
+      }
+      expect(counted.metrics.budget.used).toBeLessThanOrEqual(100)
+      const held = counted.metrics.families.reduce((sum, family) => sum + family.series, 0)
+      expect(counted.metrics.budget.used).toBe(held - overflowSeries(await counted.series()))
     })
   })
 

@@ -1,79 +1,59 @@
-import { SluiceError } from '../../base/errors.ts'
+import { CONSUMER_BITS, type ConsumerOffer, type FlowJudge } from '../../filters/rules.ts'
 import type { FlowView } from '../../model/flow-view.ts'
 import { ContextCaches } from './context/caches.ts'
 import { ContextLabeler } from './context/labeler.ts'
-import { CONTEXT_OPTIONS, contextOptions, type MetricSpec } from './context/options.ts'
-import type { FamilyShape, FlowPredicate, HandlerDefinition, HandlerKit, MetricHandler } from './handlers/handler.ts'
+import { contextOptions, type MetricSpec } from './context/options.ts'
+import { definitionsOf } from './handlers/definitions.ts'
+import type { FamilyShape, HandlerDefinition, HandlerKit, MetricHandler } from './handlers/handler.ts'
 import { HANDLERS } from './handlers/index.ts'
+import type { LateFlows } from './late-flows.ts'
 import { DEFAULT_MAX_SERIES, DEFAULT_MAX_SERIES_PER_FAMILY, SeriesBudget } from './series/budget.ts'
 import { CounterFamily } from './series/counter.ts'
 import type { Family, FamilyShared, FamilySpec, GonePods } from './series/family.ts'
 import { HistogramFamily } from './series/histogram.ts'
 import { ValueTable } from './series/value-table.ts'
-
-/** Which flows a metric counts: any include (none = all) and no exclude. */
-export interface MetricFilter {
-  readonly include?: readonly FlowPredicate[]
-  readonly exclude?: readonly FlowPredicate[]
-}
+import type { CountMode } from './series/visibility.ts'
 
 export interface MetricSetOptions {
   /** Time series of all families together. */
   readonly maxSeries?: number
   readonly maxSeriesPerFamily?: number
-  /** By handler name. */
-  readonly filters?: ReadonlyMap<string, MetricFilter>
+  /** Which flows each metric counts; without it every flow. */
+  readonly judge?: FlowJudge | undefined
   /** Called for each series made; rare. */
   readonly onSeries?: (family: Family, slot: number) => void
 }
 
-interface Entry {
-  readonly name: string
+/** An enabled metric. */
+export interface Metric {
+  readonly spec: MetricSpec
+  readonly definition: HandlerDefinition
+  /** Of flow_event.consumers. */
+  readonly bit: number
   readonly handler: MetricHandler
-  wanted: FlowPredicate | undefined
+  /** Set from a change of its filters until flows that the filters before it judged have come. */
+  late: LateFlows | undefined
+}
+
+/** What a reconfiguration did, by handler name. */
+export interface MetricChanges {
+  readonly added: readonly string[]
+  readonly removed: readonly string[]
+  /** Options changed: the families are new ones, without series. */
+  readonly replaced: readonly string[]
 }
 
 /** Between two sweeps of the label values, milliseconds: a sweep reads every series' key. */
 const SWEEP_INTERVAL_MS = 10_000
 
-/**
- * The handlers that specs name, one for each.
- *
- * @throws SluiceError SLUICE_CONFIG_INVALID for an unknown handler, option or context value, a handler named twice, and
- * handlers that exclude each other
- */
-export function definitionsOf(specs: readonly MetricSpec[]): HandlerDefinition[] {
-  const found: HandlerDefinition[] = []
-  for (const spec of specs) {
-    const definition = HANDLERS.find((handler) => handler.name === spec.name)
-    if (definition === undefined) {
-      const known = HANDLERS.map((handler) => handler.name).join(', ')
-      throw invalid(`Metric "${spec.name}" is not known, want one of ${known}`)
-    }
-    const known = [...Object.keys(definition.options ?? {}), ...CONTEXT_OPTIONS]
-    for (const key of spec.options.keys()) {
-      if (known.some((name) => name.toLowerCase() === key)) continue
-      throw invalid(`Metric "${spec.name}" has no option "${key}", want one of ${known.join(', ')}`)
-    }
-    contextOptions(spec)
-    for (const other of found) {
-      if (other.name === spec.name) throw invalid(`Metric "${spec.name}" is enabled twice, want it once`)
-      if (definition.conflictsWith?.includes(other.name)) {
-        throw invalid(`Metrics "${other.name}" and "${spec.name}" write the same families, want only one of them`)
-      }
-    }
-    found.push(definition)
-  }
-  return found
-}
-
 /** The enabled flow metrics: counts each flow into each, and keeps their label values and series within bounds. */
 export class MetricSet {
   readonly budget: SeriesBudget
   readonly values: ValueTable
+  readonly #judge: FlowJudge | undefined
   readonly #caches: ContextCaches
-  readonly #entries: Entry[] = []
-  readonly #labelers = new Map<string, ContextLabeler>()
+  #metrics: readonly Metric[] = []
+  #labelers = new Map<string, ContextLabeler>()
   readonly #perFamily: number
   readonly #shared: FamilyShared
   #lastSweepMs = Number.NEGATIVE_INFINITY
@@ -82,42 +62,91 @@ export class MetricSet {
    * @throws SluiceError SLUICE_CONFIG_INVALID as definitionsOf()
    */
   constructor(specs: readonly MetricSpec[], options: MetricSetOptions = {}) {
-    const definitions = definitionsOf(specs)
     const maxSeries = options.maxSeries ?? DEFAULT_MAX_SERIES
     this.budget = new SeriesBudget(maxSeries)
+    this.#judge = options.judge
     this.#perFamily = options.maxSeriesPerFamily ?? Math.min(DEFAULT_MAX_SERIES_PER_FAMILY, maxSeries)
     // Room for the values of as many label sets again as there can be series, so that sweeps are rare.
     this.values = new ValueTable(Math.max(1024, 2 * maxSeries))
     this.#caches = new ContextCaches(this.values)
-    this.#shared = { values: this.values, budget: this.budget, onSeries: options.onSeries ?? (() => {}) }
-    for (const [i, spec] of specs.entries()) this.#enable(definitions[i]!, spec, options.filters?.get(spec.name))
+    this.#shared = {
+      values: this.values,
+      budget: this.budget,
+      onSeries: options.onSeries ?? (() => {}),
+      makeRoom: (count) => this.#makeRoom(count),
+    }
+    this.reconfigure(specs)
+  }
+
+  get metrics(): readonly Metric[] {
+    return this.#metrics
   }
 
   get families(): Family[] {
-    return this.#entries.flatMap((entry) => [...entry.handler.families])
+    return this.#metrics.flatMap((metric) => [...metric.handler.families])
   }
 
   /** Names of the handlers in force. */
   get names(): string[] {
-    return this.#entries.map((entry) => entry.name)
+    return this.#metrics.map((metric) => metric.spec.name)
   }
 
-  /** Replaces what a metric counts; its series keep their values. @returns false when the metric is not enabled */
-  setFilter(name: string, filter: MetricFilter): boolean {
-    const entry = this.#entries.find((candidate) => candidate.name === name)
-    if (entry === undefined) return false
-    entry.wanted = predicateOf(filter)
-    return true
+  /** What each metric can use, for whoever makes the rules. */
+  consumers(): ConsumerOffer[] {
+    return this.#metrics.map(({ spec, bit, definition }) => ({
+      name: `metric/${spec.name}`,
+      bit,
+      interest: definition.interest,
+    }))
   }
 
-  /** Counts one flow in every metric that wants it. */
-  count(view: FlowView): void {
-    const entries = this.#entries
-    for (let i = 0; i < entries.length; i++) {
-      const entry = entries[i]!
-      if (entry.wanted !== undefined && !entry.wanted(view)) continue
-      entry.handler.count(view)
+  /**
+   * Enables these metrics instead of those in force. One that has the same name and options is left as it is and goes on
+   * counting; one with other options gets new families; the series of what is not named any more are gone.
+   *
+   * @throws SluiceError SLUICE_CONFIG_INVALID as definitionsOf(); nothing has changed then
+   */
+  reconfigure(specs: readonly MetricSpec[]): MetricChanges {
+    const definitions = definitionsOf(specs)
+    const before = this.#metrics
+    const labelers = this.#labelers
+    this.#labelers = new Map()
+    const known = new Map(before.map((metric) => [metric.spec.name, metric]))
+    const added: string[] = []
+    const replaced: string[] = []
+    const kept = new Set<Metric>()
+    this.#metrics = specs.map((spec, i) => {
+      const old = known.get(spec.name)
+      const definition = definitions[i]!
+      // Labelers that are in use stay: metrics of the same options share one.
+      this.#adoptLabeler(labelers, spec, definition)
+      if (old !== undefined && sameOptions(old.spec, spec)) {
+        kept.add(old)
+        return old
+      }
+      ;(old === undefined ? added : replaced).push(spec.name)
+      return this.#make(definition, spec)
+    })
+    for (const metric of before) {
+      if (!kept.has(metric)) for (const family of metric.handler.families) family.discard()
     }
+    const names = new Set(this.names)
+    return { added, replaced, removed: before.map(({ spec }) => spec.name).filter((name) => !names.has(name)) }
+  }
+
+  /** Counts one flow in every metric that wants it. @returns false when none does */
+  count(view: FlowView): boolean {
+    const metrics = this.#metrics
+    const judge = this.#judge
+    let isWanted = false
+    for (let i = 0; i < metrics.length; i++) {
+      const metric = metrics[i]!
+      if (judge !== undefined && !judge.wants(metric.bit, view)) continue
+      isWanted = true
+      if (metric.late === undefined) metric.handler.count(view)
+      else this.#countLate(metric, metric.late, view)
+    }
+    return isWanted
   }
 
   /** Call after each block of flows: frees label values that no series uses when their table is full. */
@@ -138,13 +167,37 @@ export class MetricSet {
     return removed
   }
 
-  #enable(definition: HandlerDefinition, spec: MetricSpec, filter: MetricFilter | undefined): void {
+  /** Counts a flow that the filters before the last change may have let through. */
+  #countLate(metric: Metric, late: LateFlows, view: FlowView): void {
+    if (late.isOver(view)) {
+      metric.late = undefined
+      metric.handler.count(view)
+      return
+    }
+    setMode(metric, this.#judge!.wouldTake(metric.bit, view) ? 'count' : 'late')
+    try {
+      metric.handler.count(view)
+    } finally {
+      setMode(metric, 'count')
+    }
+  }
+
+  #makeRoom(count: number): boolean {
+    for (const family of this.families) {
+      while (!this.budget.hasRoom(count) && family.evict()) {}
+      if (this.budget.hasRoom(count)) return true
+    }
+    return false
+  }
+
+  #make(definition: HandlerDefinition, spec: MetricSpec): Metric {
     const handler = definition.create(this.#kit(definition, spec))
-    this.#entries.push({ name: spec.name, handler, wanted: predicateOf(filter) })
+    const bit = CONSUMER_BITS.FIRST_METRIC + HANDLERS.indexOf(definition)
+    return { spec, definition, bit, handler, late: undefined }
   }
 
   #kit(definition: HandlerDefinition, spec: MetricSpec): HandlerKit {
-    const context = this.#labeler(spec, definition.swapsEnds === true)
+    const context = this.#labeler(spec, definition)
     const familySpec = (shape: FamilyShape): FamilySpec => this.#familySpec(shape, context)
     return {
       options: spec.options,
@@ -159,12 +212,17 @@ export class MetricSet {
     }
   }
 
-  #labeler(spec: MetricSpec, swapped: boolean): ContextLabeler {
-    const options = contextOptions(spec)
-    const key = JSON.stringify([options, swapped])
+  #adoptLabeler(from: ReadonlyMap<string, ContextLabeler>, spec: MetricSpec, definition: HandlerDefinition): void {
+    const key = labelerKey(spec, definition)
+    const known = from.get(key)
+    if (known !== undefined) this.#labelers.set(key, known)
+  }
+
+  #labeler(spec: MetricSpec, definition: HandlerDefinition): ContextLabeler {
+    const key = labelerKey(spec, definition)
     const known = this.#labelers.get(key)
     if (known !== undefined) return known
-    const made = new ContextLabeler(options, this.#caches, swapped)
+    const made = new ContextLabeler(contextOptions(spec), this.#caches, definition.swapsEnds === true)
     this.#labelers.set(key, made)
     return made
   }
@@ -183,14 +241,22 @@ export class MetricSet {
   }
 }
 
-function predicateOf(filter: MetricFilter | undefined): FlowPredicate | undefined {
-  const include = filter?.include ?? []
-  const exclude = filter?.exclude ?? []
-  if (include.length + exclude.length === 0) return undefined
-  return (view) =>
-    (include.length === 0 || include.some((wants) => wants(view))) && !exclude.some((wants) => wants(view))
+/** Changes what counting does in all families of a metric. */
+export function setMode(metric: Metric, mode: CountMode): void {
+  for (const family of metric.handler.families) family.mode = mode
 }
 
-function invalid(message: string): SluiceError {
-  return new SluiceError('SLUICE_CONFIG_INVALID', message)
+function labelerKey(spec: MetricSpec, definition: HandlerDefinition): string {
+  return JSON.stringify([contextOptions(spec), definition.swapsEnds === true])
+}
+
+/** The order of options means nothing, the order of an option's values does. */
+function sameOptions(a: MetricSpec, b: MetricSpec): boolean {
+  if (a.options.size !== b.options.size) return false
+  for (const [name, values] of a.options) {
+    const other = b.options.get(name)
+    if (other === undefined || values.length !== other.length || values.some((value, i) => value !== other[i]))
+      return false
+  }
+  return true
 }

@@ -122,7 +122,7 @@ export class FamilyRenderer {
 
   async render(families: readonly Family[], format: Format, out: ScrapeText, slice: TimeSlice): Promise<void> {
     for (const family of families) {
-      if (family.size > 0) await this.#renderFamily(family, format, out, slice)
+      if (family.shown > 0) await this.#renderFamily(family, format, out, slice)
     }
   }
 

@@ -114,7 +114,8 @@ export class ContextCaches {
   readonly values: ValueTable
   readonly addresses: AddressCache
   readonly names: NamesCache
-  readonly #byKey = new Map<string, EndpointCache>()
+  /** Weakly: metrics come and go while the agent runs, and what none of them asks any more goes with them. */
+  readonly #byKey = new Map<string, WeakRef<EndpointCache>>()
 
   constructor(values: ValueTable) {
     this.values = values
@@ -124,10 +125,11 @@ export class ContextCaches {
 
   /** @param key names the question; one cache for each */
   endpoint(key: string, compute: (endpoint: Endpoint) => number): EndpointCache {
-    const known = this.#byKey.get(key)
+    const known = this.#byKey.get(key)?.deref()
     if (known !== undefined) return known
+    for (const [other, cache] of this.#byKey) if (cache.deref() === undefined) this.#byKey.delete(other)
     const made = new EndpointCache(compute)
-    this.#byKey.set(key, made)
+    this.#byKey.set(key, new WeakRef(made))
     return made
   }
 
@@ -135,6 +137,6 @@ export class ContextCaches {
   clear(): void {
     this.addresses.clear()
     this.names.clear()
-    for (const cache of this.#byKey.values()) cache.clear()
+    for (const cache of this.#byKey.values()) cache.deref()?.clear()
   }
 }

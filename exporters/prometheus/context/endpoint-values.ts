@@ -37,7 +37,10 @@ function appOf(endpoint: Endpoint): string {
   return ''
 }
 
-/** True for peers outside the cluster: `reserved:world`, `reserved:world-ipv4`, `reserved:world-ipv6`. */
+/** Labels of peers outside the cluster. */
+export const WORLD_LABELS: readonly string[] = ['reserved:world', 'reserved:world-ipv4', 'reserved:world-ipv6']
+
+/** True for peers outside the cluster. */
 export function isWorld(endpoint: Endpoint): boolean {
-  return endpoint.labels.some((label) => label.startsWith('reserved:world'))
+  return endpoint.labels.some((label) => WORLD_LABELS.includes(label))
 }

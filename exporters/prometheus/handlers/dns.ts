@@ -2,7 +2,7 @@ import type { FlowView } from '../../../model/flow-view.ts'
 import { type DnsRecord, L7Type } from '../../../model/l7.ts'
 import { dnsRcodeName } from '../../../model/protocol-names.ts'
 import type { LabelSpec, WordKind } from '../series/family.ts'
-import { type HandlerDefinition, numberLabel, valueLabel } from './handler.ts'
+import { type HandlerDefinition, KIND, numberLabel, valueLabel } from './handler.ts'
 
 /** Words of `rcode` beside the codes of the wire (0 to 4095). */
 const NO_RCODE = 0x1_0000
@@ -12,6 +12,7 @@ const POLICY_DENIED = 0x1_0001
 export const dnsHandler: HandlerDefinition = {
   name: 'dns',
   counts: 'DNS messages; record types once per record of an answer',
+  interest: { kinds: KIND.DNS },
   options: {
     query: 'adds the label query',
     ignoreAAAA: 'leaves out messages that ask for AAAA alone',

@@ -1,11 +1,12 @@
 import { dropReasonName } from '../../../model/drop-reasons.ts'
-import type { HandlerDefinition } from './handler.ts'
+import { type HandlerDefinition, KIND } from './handler.ts'
 import { flowProtocol, protocolName } from './names.ts'
 
 /** Dropped flows by reason (Hubble's number << 8) and protocol. */
 export const dropHandler: HandlerDefinition = {
   name: 'drop',
   counts: 'flows with verdict DROPPED',
+  interest: { kinds: KIND.DROP },
   create(kit) {
     const family = kit.counter({
       name: 'hubble_drop_total',

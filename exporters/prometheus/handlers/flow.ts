@@ -1,3 +1,4 @@
+import { ALL_KINDS } from '../../../filters/rules.ts'
 import { EventType } from '../../../model/layouts.gen.ts'
 import type { HandlerDefinition } from './handler.ts'
 import { flowProtocol, POINT_NAMES, protocolName, verdictName } from './names.ts'
@@ -14,6 +15,7 @@ const L7 = 129
 export const flowHandler: HandlerDefinition = {
   name: 'flow',
   counts: 'every flow',
+  interest: { kinds: ALL_KINDS },
   create(kit) {
     const family = kit.counter({
       name: 'hubble_flows_processed_total',

@@ -1,5 +1,7 @@
+import { compileSelector } from '../../../filters/label-selector.ts'
+import { ALL_KINDS } from '../../../filters/rules.ts'
 import { Verdict } from '../../../model/layouts.gen.ts'
-import { isWorld } from '../context/endpoint-values.ts'
+import { isWorld, WORLD_LABELS } from '../context/endpoint-values.ts'
 import type { WordKind } from '../series/family.ts'
 import type { HandlerDefinition } from './handler.ts'
 import { flowProtocol, L4, l4Protocol, protocolName, verdictName } from './names.ts'
@@ -13,6 +15,10 @@ const NO_PORT = 0x1_0000
 export const flowsToWorldHandler: HandlerDefinition = {
   name: 'flows-to-world',
   counts: 'flows to reserved:world that are no replies; drops by policy',
+  interest: {
+    kinds: ALL_KINDS,
+    predicate: { op: 'label', side: 'destination', selectors: WORLD_LABELS.map(compileSelector) },
+  },
   options: {
     'any-drop': 'counts drops for every reason',
     port: 'adds the label port',

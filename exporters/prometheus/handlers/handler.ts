@@ -1,13 +1,12 @@
+import type { ConsumerInterest } from '../../../filters/rules.ts'
 import type { Endpoint } from '../../../model/endpoint.ts'
 import type { FlowView } from '../../../model/flow-view.ts'
+import { EventKind } from '../../../model/layouts.gen.ts'
 import type { ContextLabeler } from '../context/labeler.ts'
 import type { CounterFamily } from '../series/counter.ts'
 import type { Family, LabelSpec, WordKind } from '../series/family.ts'
 import type { HistogramFamily } from '../series/histogram.ts'
 import type { ValueTable } from '../series/value-table.ts'
-
-/** Decides whether a flow is wanted; filters/ compiles these. */
-export type FlowPredicate = (view: FlowView) => boolean
 
 /** One enabled metric: counts flows into its families. Hot: called for every flow, allocates nothing. */
 export interface MetricHandler {
@@ -43,6 +42,8 @@ export interface HandlerDefinition {
   readonly name: string
   /** One sentence for the reference: when it counts. */
   readonly counts: string
+  /** What it can count whatever its options: a superset, so that the kernel may keep back the rest. */
+  readonly interest: ConsumerInterest
   /** Options of its own beside the context options, and what each does. */
   readonly options?: Readonly<Record<string, string>>
   /** Labels source and destination from the other end: the handler reads responses and tells of requests. */
@@ -51,6 +52,15 @@ export interface HandlerDefinition {
   readonly conflictsWith?: readonly string[]
   create(kit: HandlerKit): MetricHandler
 }
+
+/** Bits of ConsumerInterest.kinds. */
+export const KIND = {
+  FLOW: 1 << EventKind.KIND_FLOW,
+  TCP_FLAG: 1 << EventKind.KIND_TCP_FLAG,
+  DROP: 1 << EventKind.KIND_DROP,
+  DNS: 1 << EventKind.KIND_DNS,
+  HTTP: 1 << EventKind.KIND_HTTP,
+} as const
 
 /** A label that is a word of the ValueTable. */
 export function valueLabel(name: string, word: number): LabelSpec {

@@ -1,7 +1,7 @@
 import type { FlowView } from '../../../model/flow-view.ts'
 import { type L7Record, L7Type } from '../../../model/l7.ts'
 import type { WordKind } from '../series/family.ts'
-import { type FamilyShape, type HandlerDefinition, type HandlerKit, numberLabel, valueLabel } from './handler.ts'
+import { type FamilyShape, type HandlerDefinition, type HandlerKit, KIND, numberLabel, valueLabel } from './handler.ts'
 import { reporterName } from './names.ts'
 
 const REPORTER = { name: 'reporter', word: 0, text: reporterName }
@@ -29,6 +29,7 @@ const DURATION: FamilyShape = {
 export const httpHandler: HandlerDefinition = {
   name: 'http',
   counts: 'HTTP requests and responses, each where it is seen',
+  interest: { kinds: KIND.HTTP },
   options: {
     exemplars: 'with the value true, traced messages carry exemplars in OpenMetrics',
   },
@@ -65,6 +66,7 @@ export const httpHandler: HandlerDefinition = {
 export const httpV2Handler: HandlerDefinition = {
   name: 'httpV2',
   counts: 'HTTP responses, labelled from the requester’s view',
+  interest: { kinds: KIND.HTTP },
   options: {
     exemplars: 'with the value true, traced messages carry exemplars in OpenMetrics',
     responses: 'also writes hubble_http_responses_total',

@@ -1,5 +1,5 @@
 import { icmpTypeName } from '../../../model/protocol-names.ts'
-import type { HandlerDefinition } from './handler.ts'
+import { type HandlerDefinition, KIND } from './handler.ts'
 import { familyName, L4, l4Protocol } from './names.ts'
 
 /**
@@ -9,6 +9,7 @@ import { familyName, L4, l4Protocol } from './names.ts'
 export const icmpHandler: HandlerDefinition = {
   name: 'icmp',
   counts: 'ICMP and ICMPv6 messages of any verdict',
+  interest: { kinds: KIND.FLOW | KIND.DROP, predicate: { op: 'protocol', names: ['icmp'] } },
   create(kit) {
     const family = kit.counter({
       name: 'hubble_icmp_total',

@@ -1,6 +1,6 @@
 import { IDENTITY } from '../../../model/endpoint.ts'
 import { EventType } from '../../../model/layouts.gen.ts'
-import type { HandlerDefinition } from './handler.ts'
+import { type HandlerDefinition, KIND } from './handler.ts'
 import { verdictName } from './names.ts'
 
 const POLICY_VERDICT = 5
@@ -14,6 +14,7 @@ const DIRECTIONS = ['traffic_direction_unknown', 'ingress', 'egress'] as const
 export const policyHandler: HandlerDefinition = {
   name: 'policy',
   counts: 'policy verdict events, but those from the host, and every L7 event',
+  interest: { kinds: KIND.DNS | KIND.HTTP },
   create(kit) {
     const family = kit.counter({
       name: 'hubble_policy_verdicts_total',

@@ -1,10 +1,14 @@
-import { type HandlerDefinition, numberLabel } from './handler.ts'
+import { type HandlerDefinition, KIND, numberLabel } from './handler.ts'
 import { isForwarded, L4, l4Protocol, protocolName } from './names.ts'
 
 /** Forwarded flows that are no replies, by destination port; 0 for protocols without ports. */
 export const portDistributionHandler: HandlerDefinition = {
   name: 'port-distribution',
   counts: 'forwarded or redirected flows that are no replies',
+  interest: {
+    kinds: KIND.FLOW | KIND.TCP_FLAG | KIND.DNS | KIND.HTTP,
+    predicate: { op: 'protocol', names: ['tcp', 'udp', 'icmp', 'sctp', 'vrrp', 'igmp'] },
+  },
   create(kit) {
     const family = kit.counter({
       name: 'hubble_port_distribution_total',

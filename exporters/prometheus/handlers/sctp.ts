@@ -1,4 +1,4 @@
-import type { HandlerDefinition } from './handler.ts'
+import { type HandlerDefinition, KIND } from './handler.ts'
 import { familyName, isForwarded, L4, l4Protocol } from './names.ts'
 
 /** Chunk types of the wire that Hubble names; the others are not counted. */
@@ -15,6 +15,7 @@ const CHUNK_NAMES: Readonly<Record<number, string>> = {
 export const sctpHandler: HandlerDefinition = {
   name: 'sctp',
   counts: 'forwarded or redirected SCTP packets, by the type of their first chunk',
+  interest: { kinds: KIND.FLOW, predicate: { op: 'protocol', names: ['sctp'] } },
   create(kit) {
     const family = kit.counter({
       name: 'hubble_sctp_chunk_types_total',

@@ -1,4 +1,4 @@
-import type { HandlerDefinition } from './handler.ts'
+import { type HandlerDefinition, KIND } from './handler.ts'
 import { familyName, isForwarded, L4, l4Protocol } from './names.ts'
 
 const FIN = 1
@@ -15,6 +15,7 @@ const FLAG_NAMES = ['FIN', 'SYN', 'SYN-ACK', 'RST'] as const
 export const tcpHandler: HandlerDefinition = {
   name: 'tcp',
   counts: 'forwarded or redirected TCP packets with FIN, SYN or RST, once per flag',
+  interest: { kinds: KIND.TCP_FLAG },
   create(kit) {
     const family = kit.counter({
       name: 'hubble_tcp_flags_total',

@@ -18,9 +18,13 @@ export class SeriesBudget {
   }
 
   take(count: number): boolean {
-    if (this.used + count > this.limit) return false
+    if (!this.hasRoom(count)) return false
     this.used += count
     return true
+  }
+
+  hasRoom(count: number): boolean {
+    return this.used + count <= this.limit
   }
 
   give(count: number): void {

@@ -14,12 +14,14 @@ export class CounterFamily extends Family {
   /** Counts one of the label set in `key`. */
   increment(): void {
     const slot = this.slot()
+    if (slot < 0) return
     this.values[slot] = this.values[slot]! + 1
   }
 
   /** Counts one that belongs to a trace. @param seconds when, since 1970 */
   incrementTraced(traceId: string, seconds: number): void {
     const slot = this.slot()
+    if (slot < 0) return
     this.values[slot] = this.values[slot]! + 1
     this.#exemplars?.set(slot, traceId, 1, seconds)
   }

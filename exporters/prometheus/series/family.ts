@@ -3,6 +3,7 @@ import { KeyTable } from './key-table.ts'
 import { LineText } from './line-text.ts'
 import { escapeLabel, type FamilyType, type Format, familyHeader, samplePrefix } from './text.ts'
 import { OVERFLOW_TEXT, OVERFLOW_VALUE, type ValueTable } from './value-table.ts'
+import { type CountMode, type Sweep, Visibility } from './visibility.ts'
 
 /**
  * What a word of a series' key is: `closed`, a number from a small closed set (kept in overflow series); `open`, any
@@ -51,6 +52,8 @@ export interface FamilyShared {
   readonly budget: SeriesBudget
   /** Called when a series was made, rarely: at most once per new label set. */
   readonly onSeries: (family: Family, slot: number) => void
+  /** Frees hidden series of any family until the budget has room for `count`. @returns false when there are too few */
+  readonly makeRoom: (count: number) => boolean
 }
 
 /** In a raw word of an overflow series' key. */
@@ -73,12 +76,16 @@ export abstract class Family {
   readonly key: Uint32Array
   /** Counts that went to a series of overflow. */
   overflowed = 0
+  /** Nothing of it is shown. */
+  isOff = false
   protected values: Float64Array
   protected readonly fields: number
   readonly #spec: FamilySpec
   readonly #shared: FamilyShared
   readonly #table: KeyTable
   #isOverflow: boolean[] = []
+  readonly #visibility: Visibility
+  #evictAt = 0
   #overflowSeries = 0
   readonly #overflowKey: Uint32Array
   readonly #texts = new Map<string, LineText>()
@@ -97,6 +104,7 @@ export abstract class Family {
     this.#overflowKey = new Uint32Array(words)
     this.#table = new KeyTable(words, (Math.random() * 0x1_0000_0000) >>> 0)
     this.values = new Float64Array(this.#table.capacity * fields)
+    this.#visibility = new Visibility(this.#table.capacity)
   }
 
   /** Label sets held; a histogram's is many time series, see `series`. */
@@ -104,15 +112,77 @@ export abstract class Family {
     return this.#table.size
   }
 
+  /** Label sets that a scrape shows. */
+  get shown(): number {
+    return this.isOff ? 0 : this.#table.size - this.#visibility.hidden
+  }
+
+  /** Label sets held that no scrape shows, because no filter in force wants them. */
+  get hidden(): number {
+    return this.#visibility.hidden
+  }
+
   /** Time series as Prometheus counts them. */
   get series(): number {
     return this.#table.size * this.fields
   }
 
-  /** Slot of the label set in `key`, made when it is new. */
+  /** What counting does from now on. */
+  set mode(mode: CountMode) {
+    this.#visibility.setMode(mode)
+  }
+
+  /** Slot of the label set in `key`, made when it is new. @returns -1 when there is nothing to add to */
   protected slot(): number {
     const slot = this.#table.find(this.key)
-    return slot >= 0 ? slot : this.#create()
+    return slot >= 0 && this.#visibility.isPlain(slot) ? slot : this.#otherSlot(slot)
+  }
+
+  /**
+   * Puts every series in question: counting, or confirming, shows it again; a sweep hides the others. Until then they are
+   * shown as before.
+   * Series of overflow are in no question: they stand for what is wanted, too.
+   */
+  question(): void {
+    for (let slot = 0; slot < this.#table.highWater; slot++) {
+      if (!this.#isOverflow[slot]) this.#visibility.question(slot)
+    }
+  }
+
+  /**
+   * Goes over a part of the series: `hide` hides those in question, `show` shows all, `age` removes those that were
+   * hidden at the last such sweep.
+   *
+   * @param from slot to begin at @param count slots to look at @returns where to go on, -1 at the end
+   */
+  sweep(what: Sweep, from: number, count: number): number {
+    const end = Math.min(from + count, this.#table.highWater)
+    for (let slot = from; slot < end; slot++) {
+      if (!this.#table.isLive(slot)) continue
+      if (what === 'show') this.#show(slot)
+      else if (what === 'age') {
+        if (this.#visibility.age(slot)) this.remove(slot)
+      } else if (this.#visibility.hide(slot)) this.#mark(slot)
+    }
+    return end < this.#table.highWater ? end : -1
+  }
+
+  /** Removes a hidden series to make room. @returns false when there is none */
+  evict(): boolean {
+    if (this.hidden === 0) return false
+    // There is one: the search ends within a round.
+    for (;;) {
+      const slot = this.#evictAt < this.#table.highWater ? this.#evictAt : 0
+      this.#evictAt = slot + 1
+      if (!this.#table.isLive(slot) || !this.#visibility.isHidden(slot)) continue
+      this.remove(slot)
+      return true
+    }
+  }
+
+  /** Gives back the room of all series, when the family is given up. */
+  discard(): void {
+    this.#shared.budget.give((this.#table.size - this.#overflowSeries) * this.fields)
   }
 
   /** Name of a line without labels, and the labels it adds: `_bucket` and `le` of histograms. */
@@ -159,7 +229,7 @@ export abstract class Family {
   applyMark(slot: number, text: LineText, format: Format): void {
     const first = slot * this.fields
     for (let field = 0; field < this.fields; field++) text.remove(first + field)
-    if (!this.#table.isLive(slot) || text.isMarked(slot)) return
+    if (!this.#table.isLive(slot) || this.#visibility.isHidden(slot) || text.isMarked(slot)) return
     const labels = this.#labelText(slot)
     for (let field = 0; field < this.fields; field++) {
       const { suffix, label } = this.line(field, format)
@@ -219,19 +289,48 @@ export abstract class Family {
   }
 
   protected remove(slot: number): void {
+    this.#visibility.remove(slot)
     this.#table.remove(slot)
     this.values.fill(0, slot * this.fields, (slot + 1) * this.fields)
     this.forget(slot)
     if (this.#isOverflow[slot]) this.#overflowSeries--
     else this.#shared.budget.give(this.fields)
     this.#isOverflow[slot] = false
+    this.#mark(slot)
+  }
+
+  #otherSlot(slot: number): number {
+    const { mode } = this.#visibility
+    if (slot < 0) return mode === 'confirm' ? -1 : this.#create()
+    if (mode !== 'late') this.#show(slot)
+    return mode === 'confirm' ? -1 : slot
+  }
+
+  #show(slot: number): void {
+    if (this.#visibility.show(slot)) this.#mark(slot)
+  }
+
+  #mark(slot: number): void {
     for (const text of this.#texts.values()) text.mark(slot)
   }
 
   #create(): number {
-    const room = (this.#table.size - this.#overflowSeries + 1) * this.fields <= this.#spec.maxSeries
-    if (room && this.#shared.budget.take(this.fields)) return this.#insert(this.key, false)
+    if (this.#takeRoom()) return this.#insert(this.key, false)
     this.overflowed++
+    const slot = this.#overflowSlot()
+    if (this.#visibility.mode === 'count') this.#show(slot)
+    return slot
+  }
+
+  /** Takes room for one series; hidden ones give way. */
+  #takeRoom(): boolean {
+    const { budget, makeRoom } = this.#shared
+    const isFull = (this.#table.size - this.#overflowSeries + 1) * this.fields > this.#spec.maxSeries
+    if (isFull && !this.evict()) return false
+    return budget.take(this.fields) || (makeRoom(this.fields) && budget.take(this.fields))
+  }
+
+  #overflowSlot(): number {
     const key = this.#overflowKey
     this.#fillOverflowKey(key, true)
     const kept = this.#table.find(key)
@@ -258,9 +357,11 @@ export abstract class Family {
       values.set(this.values)
       this.values = values
     }
+    this.#visibility.grow(this.#table.capacity)
+    this.#visibility.add(slot)
     this.#isOverflow[slot] = isOverflow
     if (isOverflow) this.#overflowSeries++
-    for (const text of this.#texts.values()) text.mark(slot)
+    this.#mark(slot)
     this.#shared.onSeries(this, slot)
     return slot
   }

@@ -32,7 +32,9 @@ export class HistogramFamily extends Family {
 
   /** Counts a value under the label set in `key`. @param traceId empty for none @param seconds when, since 1970 */
   observe(value: number, traceId: string, seconds: number): void {
-    const first = this.slot() * this.fields
+    const slot = this.slot()
+    if (slot < 0) return
+    const first = slot * this.fields
     const bounds = this.#bounds
     let bucket = 0
     while (value > bounds[bucket]!) bucket++
