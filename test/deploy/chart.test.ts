@@ -1,4 +1,6 @@
+import { execFile } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
+import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import { isMap, isScalar, parseDocument, type YAMLMap } from 'yaml'
 import { chartSchema, chartValues } from '../../deploy/values.ts'
@@ -182,6 +184,11 @@ describe.skipIf(missingTools !== undefined)('values of the chart', () => {
   ])('that cannot work together are refused with their remedy: %j', async (values, message) => {
     await expect(render(values)).rejects.toThrow(message)
   })
+})
+
+test('what is generated below deploy/ is up to date', async () => {
+  const args = ['--import', 'tsx', 'scripts/gen-deploy.ts', '--check']
+  await promisify(execFile)(process.execPath, args, { timeout: 20_000 })
 })
 
 describe.skipIf(missingTools !== undefined)('the chart sluice-crds', () => {

@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { parseAllDocuments, stringify } from 'yaml'
+import { parseAllDocuments } from 'yaml'
 import { kubernetesTool } from '../helpers/kubernetes-tools.ts'
 
 const run = promisify(execFile)
@@ -26,7 +26,8 @@ export async function helm(args: readonly string[], values: Values = {}): Promis
   const folder = await mkdtemp(join(tmpdir(), 'sluice-chart-'))
   try {
     const file = join(folder, 'values.yaml')
-    await writeFile(file, stringify(values))
+    // As JSON, which YAML 1.1 and 1.2 read alike.
+    await writeFile(file, JSON.stringify(values))
     const home = {
       HELM_CACHE_HOME: folder,
       HELM_CONFIG_HOME: folder,
@@ -107,6 +108,23 @@ export class Release {
   get config(): string {
     return this.get('ConfigMap', 'sluice-config').data['config.yaml']
   }
+}
+
+/** Directories of the node that a pod mounts, sorted. */
+export function hostPaths(spec: Rendered): string[] {
+  return spec.volumes.flatMap(({ hostPath }: Rendered) => (hostPath ? [hostPath.path] : [])).sort()
+}
+
+/** Where a container has mounts. */
+export function mountPaths(container: Rendered): string[] {
+  return container.volumeMounts.map(({ mountPath }: Rendered) => mountPath)
+}
+
+/** Environment of a container; what comes from the pod's fields has the field's name as value. */
+export function envOf(container: Rendered): NodeJS.ProcessEnv {
+  return Object.fromEntries(
+    container.env.map(({ name, value, valueFrom }: Rendered) => [name, value ?? valueFrom.fieldRef.fieldPath]),
+  )
 }
 
 /** Values that switch on everything that can be on at once. */
