@@ -1,4 +1,4 @@
-import { isMap, isNode, isScalar, LineCounter, type Node, parseDocument } from 'yaml'
+import { isMap, isNode, isScalar, LineCounter, type Node, parseAllDocuments, parseDocument } from 'yaml'
 import type { z } from 'zod'
 import { type ErrorCode, errorText, SluiceError } from './errors.ts'
 
@@ -88,6 +88,36 @@ export function yamlDocument(text: string, lineCounter: LineCounter, refuse: (pr
     () => parseDocument(text, { lineCounter, uniqueKeys: true, prettyErrors: false, logLevel: 'error' }),
     refuse,
   )
+}
+
+/** One of the documents of a text, or what keeps it from being read. */
+export interface TextDocument {
+  /** Undefined for an empty document, and where there are problems. */
+  readonly value: unknown
+  /** `file:line: what is wrong`, in order. */
+  readonly problems: readonly string[]
+  /** Line of a value, or of the deepest one on the way to it, from 1. */
+  lineOf(path: readonly PropertyKey[]): number
+}
+
+/** The text is read as a whole; a mistake in one document leaves the others. @throws SluiceError for what is hostile */
+export function parseYamlDocuments(text: string, options: YamlOptions): TextDocument[] {
+  const refuse = refusal(options)
+  const maxBytes = options.maxBytes ?? 64 << 20
+  if (text.length > maxBytes) throw refuse(`${text.length} characters, want at most ${maxBytes}`)
+  if (DEEP_LINE.test(text)) throw refuse(TOO_DEEP)
+  const lines = new LineCounter()
+  const settings = { lineCounter: lines, uniqueKeys: true, prettyErrors: false, logLevel: 'error' } as const
+  const documents = refusing(() => parseAllDocuments(text, settings), refuse)
+  if (!Array.isArray(documents)) return []
+  return documents.map((document) => {
+    const problems = [...document.errors, ...document.warnings].map(({ pos, message }) => {
+      const { line } = lines.linePos(pos[0])
+      return shortened(`${options.file}:${line}: ${message}`)
+    })
+    const value = problems.length > 0 ? undefined : refusing(() => document.toJS({ maxAliasCount: 100 }), refuse)
+    return { value: value ?? undefined, problems, lineOf: (path) => lineOf(document.contents, path, lines) }
+  })
 }
 
 /** A value of a document in one line, for a message. */

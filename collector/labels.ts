@@ -1,31 +1,7 @@
 import type { IpRange } from '../base/ip.ts'
 import type { PodFacts } from '../model/contracts.ts'
 import { ipText } from '../model/flow-view.ts'
-
-/**
- * Label keys that make no identity, as Cilium filters them by default: they differ between the pods of one workload,
- * so with them each pod would be an identity of its own.
- */
-const EXCLUDED_PREFIXES = [
-  'io.kubernetes',
-  'kubernetes.io',
-  'k8s.io',
-  'statefulset.kubernetes.io/pod-name',
-  'apps.kubernetes.io/pod-index',
-  'batch.kubernetes.io/controller-uid',
-  'batch.kubernetes.io/job-completion-index',
-  'controller-uid',
-  'pod-template-generation',
-  'pod-template-hash',
-  'controller-revision-hash',
-  'annotation.',
-  'etcd_node',
-]
-
-function makesIdentity(key: string): boolean {
-  if (key.includes('beta.kubernetes.io')) return false
-  return !EXCLUDED_PREFIXES.some((prefix) => key.startsWith(prefix))
-}
+import { isIdentityLabel } from '../model/identity-labels.ts'
 
 /**
  * Labels of a pod as Hubble writes them, sorted: `k8s:app=web`, namespace, namespace labels, service account, cluster.
@@ -33,7 +9,7 @@ function makesIdentity(key: string): boolean {
  */
 export function podLabels(pod: PodFacts, clusterName: string): readonly string[] {
   const labels: string[] = []
-  for (const [key, value] of Object.entries(pod.labels)) if (makesIdentity(key)) labels.push(k8sLabel(key, value))
+  for (const [key, value] of Object.entries(pod.labels)) if (isIdentityLabel(key)) labels.push(k8sLabel(key, value))
   for (const [key, value] of Object.entries(pod.namespaceLabels)) {
     labels.push(k8sLabel(`io.cilium.k8s.namespace.labels.${key}`, value))
   }
