@@ -146,7 +146,6 @@ enum filter_limit {
 enum filter_use {
 	FILTER_USES_PORTS = 1,
 	FILTER_USES_PREFIXES = 2,
-	FILTER_USES_NETWORKS = 4, /* the map `networks` has entries */
 };
 
 /*

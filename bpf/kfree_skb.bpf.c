@@ -140,8 +140,9 @@ static __always_inline void submit_drop(struct packet *p, struct flow_entry *ent
 	struct flow_event *e;
 
 	count(l, EVENTS_WANTED, 1);
-	facts.consumers = judge(entry, &p->key, p->dir, KIND_DROP);
-	if (!is_wanted(facts.consumers)) {
+	facts.judged = judge(entry, &p->key, p->dir, KIND_DROP);
+	count_judged(facts.judged);
+	if (!is_wanted(facts.judged)) {
 		count(l, EVENTS_FILTERED, 1);
 		return;
 	}
@@ -214,7 +215,8 @@ int packet_dropped(unsigned long long *ctx)
 	void *location = (void *)ctx[1];
 	__u32 reason = ctx[2];
 	const struct sock *rx_sk = NULL;
-	struct packet p __attribute__((aligned(8))) = {};
+	struct scratch *s;
+	struct packet *p;
 	struct dropped d = {};
 	struct cursor c = {};
 	struct flow_entry *entry;
@@ -227,7 +229,8 @@ int packet_dropped(unsigned long long *ctx)
 	if (IS_REASON(reason, SKB_CONSUMED))
 		return 0;
 	l = ledger_of_cpu();
-	if (!l)
+	s = scratch_of_cpu();
+	if (!l || !s)
 		return 0;
 	if (sk_skb_reason_drop)
 		rx_sk = (void *)ctx[3];
@@ -239,10 +242,12 @@ int packet_dropped(unsigned long long *ctx)
 	/* from the IP header on: how much of the link header is still there depends on where it was dropped */
 	length = skb->len + (__u32)(skb->data - skb->head) - skb->network_header;
 	c.memory = skb->head + skb->network_header;
+	p = &s->dropped;
+	__builtin_memset(p, 0, sizeof(*p));
 	/* behind that, in the buffer, is what earlier packets left: the rest of this one is in its pages */
 	c.size = length - skb->data_len;
-	wrong = skb->network_header == 0xffff || parse_ip(&c, &p, skb->protocol, 0, length);
-	if (!wrong && was_consumed(&p, reason)) {
+	wrong = skb->network_header == 0xffff || parse_ip(&c, p, skb->protocol, 0, length);
+	if (!wrong && was_consumed(p, reason)) {
 		count(l, PACKETS_DROPPED_CONSUMED, 1);
 		return 0;
 	}
@@ -250,26 +255,23 @@ int packet_dropped(unsigned long long *ctx)
 	count_drop(&d, folded, length, l);
 	if (wrong) {
 		count(l, PACKETS_DROPPED_UNPARSED, 1);
-		if (!p.ip_version)
+		if (!p->ip_version)
 			return 0;
 		/* what is wrong with it may be why it was dropped: told with its addresses, without ports */
-		p.src_port = 0;
-		p.dst_port = 0;
-		p.l4_info = 0;
-		normalise(&p, 0, 0);
+		p->src_port = 0;
+		p->dst_port = 0;
+		p->l4_info = 0;
+		normalise(p, 0, 0);
 	}
-	p.key.ifindex = d.ifindex;
-	p.key.pod_dir = d.direction == 2 ? p.dir : !p.dir;
+	p->key.ifindex = d.ifindex;
+	p->key.pod_dir = d.direction == 2 ? p->dir : !p->dir;
 	offset = (__u64)location - kernel_base;
-	entry = bpf_map_lookup_elem(&flows, &p.key);
+	entry = bpf_map_lookup_elem(&flows, &p->key);
 	if (entry) {
-		submit_drop(&p, entry, 1, &d, folded, offset, l);
+		submit_drop(p, entry, 1, &d, folded, offset, l);
 	} else {
-		/* on the stack: the tc programs' scratch may be in use below this very drop */
-		struct flow_entry unknown;
-
-		unknown_flow(&unknown, &p, &d);
-		submit_drop(&p, &unknown, 0, &d, folded, offset, l);
+		unknown_flow(&s->dropped_entry, p, &d);
+		submit_drop(p, &s->dropped_entry, 0, &d, folded, offset, l);
 	}
 	return 0;
 }

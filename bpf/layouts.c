@@ -22,7 +22,7 @@ KEEP_STRUCT(filter_class);
 KEEP_STRUCT(address_entry);
 KEEP_STRUCT(network_key);
 KEEP_STRUCT(filter_port_key);
-KEEP_STRUCT(filter_prefix_key);
+KEEP_STRUCT(prefix_lengths);
 KEEP_STRUCT(filter_match_key);
 KEEP_STRUCT(filter_match);
 KEEP_STRUCT(filter_count);

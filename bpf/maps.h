@@ -44,7 +44,8 @@ struct flow_entry {
 	__u64 syn_ns;            /* CLOCK_BOOTTIME of the SYN while the handshake runs, 0 else */
 	__u32 phase;             /* enum flow_phase */
 	__u32 slot;              /* index into endpoint_counters */
-	__u32 filter[2];         /* per direction: generation of the rules << FILTER_LIMIT_MATCH_BITS | id in filter_matches */
+	__u32 filter[2];         /* per direction: generation of the rules << 2 | TrafficDirection, low 20 bits, <<
+				  FILTER_LIMIT_MATCH_BITS | id in filter_matches; 0 = not judged */
 	__u8 flags_seen[2];      /* TCP flags, low 8 bits, per direction; SCTP: bit per kind of control chunk */
 	__u8 opener;             /* 0 = a opened, 1 = b opened */
 	__u8 state;              /* STATE_GUESSED | STATE_EGRESS | STATE_INGRESS */
@@ -146,7 +147,8 @@ struct drop_value {
  * is its kind, and for each kind the match holds the consumers that want it.
  *
  *   address -> class -> rules whose from, to accepts it      endpoint_config, addresses, networks; filter_classes
- *   & protocol, direction, IP version, ports, prefixes       filter_rules, filter_ports, filter_prefixes
+ *   & protocol, direction, IP version, ports, prefixes       filter_rules, filter_ports, filter_prefixes (filter_class; of
+ *                                                            the longest prefix alone, with what wider ones accept)
  *   = rules that may match -> id -> consumers by kind        filter_match_ids, filter_matches, filter_counts
  */
 #define FILTER_WORDS (FILTER_LIMIT_RULES / 64)
@@ -196,22 +198,31 @@ struct address_entry {
 };
 _Static_assert(sizeof(struct address_entry) == 16, "address_entry");
 
+/*
+ * Longest-prefix matches are made in hashes, one look-up for each length that occurs: the kernel offers its tries to
+ * tc programs, but not to the sweep, which may be preempted.
+ */
 struct network_key {
+	__u8 address[16];        /* zero behind the prefix */
 	__u32 prefix_length;     /* 96 + n for IPv4 */
-	__u8 address[16];
+	__u32 set;               /* of filter_prefixes; 0 in networks */
 };
 
+#define PREFIX_LENGTHS 132 /* 0 to 128, an end, and alignment */
+
+/* Lengths that occur, each + 1, the longest first; 0 = no more. [0] of IPv4, [1] of IPv6. */
+struct prefix_lengths {
+	__u8 lengths[2][PREFIX_LENGTHS];
+};
+
+/* Index into filter_lengths; 0 and 1: filter_prefixes of each set. */
+#define LENGTHS_NETWORKS 2
+
+/* Value: struct rule_mask. */
 struct filter_port_key {
 	__u16 port;
 	__u8 side;               /* 0 source, 1 destination */
 	__u8 set;
-};
-
-/* Longest prefix first: a value holds what its wider prefixes accept, too. */
-struct filter_prefix_key {
-	__u32 prefix_length;     /* 32 + bits of the prefix; 32 + 96 + n for IPv4 */
-	__u32 set;
-	__u8 address[16];
 };
 
 struct filter_match_key {

@@ -13,6 +13,7 @@
 #include "maps.h"
 #include "lib/kernel.h"
 #include "lib/config.h"
+#include "lib/packet.h"
 #include "lib/map_defs.h"
 #include "lib/common.h"
 #include "lib/parse.h"

@@ -12,10 +12,12 @@ struct sweep {
 	__u64 other_idle_ns;
 	__u64 closed_idle_ns;
 	struct ledger *l;
+	struct scratch *scratch;
 	__u64 keep_unreported;
 	__u64 refresh_slots;
 	__u64 ring_full_before;  /* EVENTS_RING_FULL of this CPU when the sweep began */
 	__u64 now;
+	__u64 filter_state;
 	__u64 entries;
 	__u64 open_packets;
 	__u64 open_bytes;
@@ -54,10 +56,35 @@ static __always_inline int ring_is_full(const struct sweep *s)
 	return s->l->count[EVENTS_RING_FULL] != s->ring_full_before;
 }
 
+static __always_inline __u64 last_report(const struct flow_entry *entry)
+{
+	return entry->last_report_ns[0] > entry->last_report_ns[1] ? entry->last_report_ns[0]
+								   : entry->last_report_ns[1];
+}
+
+/*
+ * What the entry remembers of rules that are no longer in force goes: their number comes again after 2^18 others. All of
+ * it while nothing is judged, as the next rules may be numbered anew.
+ */
+static __always_inline void forget_stale(const struct sweep *s, struct flow_entry *entry)
+{
+	__u32 tag = filter_tag(s->filter_state, entry->state);
+
+	for (int dir = 0; dir < 2; dir++) {
+		__u32 word = entry->filter[dir];
+
+		if (word && (!is_enabled(s->filter_state) || (word ^ tag) >> FILTER_LIMIT_MATCH_BITS))
+			entry->filter[dir] = 0;
+	}
+}
+
 /* @return SUBMITTED also when there was nothing to tell */
-static __always_inline enum submission report(struct sweep *s, struct flow_key *key, struct flow_entry *entry, __u8 cause)
+static __always_inline enum submission report(struct sweep *s, const struct flow_key *in_map, struct flow_entry *entry,
+					      __u8 cause)
 {
 	struct record_facts facts = { .cause = cause };
+	struct flow_key *key = &s->scratch->swept; /* a copy: no function takes a pointer into a map's keys */
+	__u64 told = last_report(entry);
 	enum submission done;
 	__u8 dir = entry->opener & 1;
 
@@ -65,8 +92,7 @@ static __always_inline enum submission report(struct sweep *s, struct flow_key *
 		dir ^= 1;
 	if (!entry->unreported[dir] && !entry->drops && !entry->retransmits)
 		return SUBMITTED;
-	if (s->keep_unreported && ring_is_full(s))
-		return RING_FULL;
+	*key = *in_map;
 	facts.dir = dir;
 	if (entry->state & (STATE_EGRESS | STATE_INGRESS))
 		facts.point = dir == entry->pod_dir ? POINT_TO_STACK : POINT_TO_ENDPOINT;
@@ -75,7 +101,15 @@ static __always_inline enum submission report(struct sweep *s, struct flow_key *
 	facts.l4_info = last_l4_info(key, entry, dir);
 	facts.trace_reason = dir == entry->opener ? TRACE_REASON_ESTABLISHED : TRACE_REASON_REPLY;
 	entry->last_report_ns[dir] = s->now;
-	done = submit_flow_record(key, entry, &facts, s->l);
+	facts.judged = judge(entry, key, dir, flow_kind(key, facts.l4_info));
+	if (!is_wanted(facts.judged)) {
+		/* its packets stay unreported: without a new one there would have been no event */
+		if (entry->last_seen_ns <= told)
+			return UNWANTED;
+	} else if (s->keep_unreported && ring_is_full(s)) {
+		return RING_FULL;
+	}
+	done = submit_judged(key, entry, &facts, s->l);
 	if (done == SUBMITTED)
 		s->reported++;
 	return done;
@@ -109,9 +143,10 @@ static __always_inline int remove_flow(struct sweep *s, struct bpf_map *map, str
 
 static long sweep_flow(struct bpf_map *map, struct flow_key *key, struct flow_entry *entry, struct sweep *s)
 {
-	__u64 last, idle = s->now - entry->last_seen_ns;
+	__u64 idle = s->now - entry->last_seen_ns;
 
 	s->entries++;
+	forget_stale(s, entry);
 	if (s->refresh_slots) {
 		__u32 slot = slot_of(key->ifindex);
 
@@ -125,9 +160,7 @@ static long sweep_flow(struct bpf_map *map, struct flow_key *key, struct flow_en
 	if (idle > idle_limit(s, key, entry)) {
 		__sync_val_compare_and_swap(&entry->phase, PHASE_LIVE, PHASE_DYING);
 	} else if (entry->unreported[0] | entry->unreported[1]) {
-		last = entry->last_report_ns[0] > entry->last_report_ns[1] ? entry->last_report_ns[0]
-									   : entry->last_report_ns[1];
-		if ((__s64)(s->now - last) >= (__s64)aggregation_interval_ns)
+		if ((__s64)(s->now - last_report(entry)) >= (__s64)aggregation_interval_ns)
 			report(s, key, entry, CAUSE_INTERVAL);
 	}
 	s->open_packets += (entry->unreported[0] >> UNREPORTED_SHIFT) + (entry->unreported[1] >> UNREPORTED_SHIFT);
@@ -146,8 +179,10 @@ int flow_sweep(struct sweep_args *args)
 	s.keep_unreported = args->keep_unreported;
 	s.refresh_slots = args->refresh_slots;
 	s.l = ledger_of_cpu();
+	s.scratch = scratch_of_cpu();
 	s.now = bpf_ktime_get_ns(); /* the coarse clock, of the same base, is not offered to syscall programs */
-	if (!s.l)
+	s.filter_state = read_filter_state();
+	if (!s.l || !s.scratch)
 		return -1;
 	s.ring_full_before = s.l->count[EVENTS_RING_FULL];
 	bpf_for_each_map_elem(&flows, sweep_flow, &s, 0);

@@ -172,6 +172,26 @@ static __always_inline __u8 sctp_flag(__u16 chunk)
 	return 0;
 }
 
+/*
+ * Two CPUs may do so at the same time, as both FINs of a connection or the segments of a burst come. Each flag is new
+ * for one of them only, and no bit is lost: at the width of four bytes, the least that an atomic operation has.
+ * @return flags that this direction had not shown before
+ */
+static __always_inline __u8 show_flags(struct flow_entry *entry, __u8 dir, __u8 flags)
+{
+	__u32 shift = dir ? 8 : 0;
+	__u32 before = __sync_fetch_and_or((__u32 *)entry->flags_seen, (__u32)flags << shift);
+
+	return flags & ~(before >> shift);
+}
+_Static_assert(__builtin_offsetof(struct flow_entry, flags_seen) % 4 == 0, "flags_seen begins a word");
+
+static __always_inline void close_flow(struct flow_entry *entry, __u32 how)
+{
+	__sync_fetch_and_or((__u32 *)&entry->closed, how);
+}
+_Static_assert(__builtin_offsetof(struct flow_entry, closed) % 4 == 0, "closed begins a word");
+
 /* @return flags of this packet, folded to 8 bits, that its direction had not shown before */
 static __always_inline __u8 new_flags(struct flow_entry *entry, const struct packet *p, const struct hook *hook,
 				      __u64 *boot_ns)
@@ -182,9 +202,9 @@ static __always_inline __u8 new_flags(struct flow_entry *entry, const struct pac
 		flags = sctp_flag(p->l4_info);
 		fresh = flags & ~entry->flags_seen[dir];
 		if (fresh)
-			entry->flags_seen[dir] |= flags;
+			fresh = show_flags(entry, dir, flags);
 		if (flags & 0x0c)
-			entry->closed |= 4;
+			close_flow(entry, 4);
 		entry->l7_seq[dir] = p->l4_info;
 		return fresh ? 0x07 : 0; /* any new control chunk is told */
 	}
@@ -198,16 +218,14 @@ static __always_inline __u8 new_flags(struct flow_entry *entry, const struct pac
 		if ((flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && (entry->closed & 4 || entry->closed == 3))
 			reopen(entry, p, hook, boot_time(boot_ns));
 		if (flags & TCP_FIN)
-			entry->closed |= 1 << dir;
+			close_flow(entry, 1 << dir);
 		if (flags & TCP_RST)
-			entry->closed |= 4;
+			close_flow(entry, 4);
 	}
 	if ((flags & TCP_SYN) || entry->syn_ns)
 		time_handshake(entry, p, boot_ns);
 	fresh = flags & ~entry->flags_seen[dir];
-	if (fresh)
-		entry->flags_seen[dir] |= flags;
-	return fresh;
+	return fresh ? show_flags(entry, dir, flags) : 0;
 }
 
 static __always_inline __u8 cause_of(const struct flow_entry *entry, const struct packet *p, __u8 fresh, __u64 sum,
@@ -254,8 +272,8 @@ static __always_inline int insert_flow(struct packet *p, struct scratch *s, stru
 
 	entry->last_seen_ns = now;
 	entry->last_report_ns[p->dir & 1] = now;
-	facts->consumers = judge(entry, &p->key, p->dir, flow_kind(&p->key, facts->l4_info));
-	if (is_wanted(facts->consumers))
+	facts->judged = judge(entry, &p->key, p->dir, flow_kind(&p->key, facts->l4_info));
+	if (is_wanted(facts->judged))
 		e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (e) {
 		fill_record(e, &p->key, entry, facts);
@@ -271,13 +289,14 @@ static __always_inline int insert_flow(struct packet *p, struct scratch *s, stru
 		return -1;
 	}
 	count(l, EVENTS_WANTED, 1);
+	count_judged(facts->judged);
 	if (e) {
 		bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 		count(l, EVENTS_SUBMITTED, 1);
 		count(l, PACKETS_REPORTED, 1);
 		count(l, BYTES_REPORTED, length);
 	} else {
-		count(l, is_wanted(facts->consumers) ? EVENTS_RING_FULL : EVENTS_FILTERED, 1);
+		count(l, is_wanted(facts->judged) ? EVENTS_RING_FULL : EVENTS_FILTERED, 1);
 	}
 	count_tc(l, FLOWS_CREATED, 1);
 	return 0;

@@ -218,9 +218,10 @@ export const ADDRESS_ENTRY = {
 
 /** struct network_key: size and byte offset of each member. */
 export const NETWORK_KEY = {
-  SIZE: 20,
-  prefixLength: 0,
-  address: 4,
+  SIZE: 24,
+  address: 0,
+  prefixLength: 16,
+  set: 20,
 } as const
 
 /** struct filter_port_key: size and byte offset of each member. */
@@ -231,12 +232,10 @@ export const FILTER_PORT_KEY = {
   set: 3,
 } as const
 
-/** struct filter_prefix_key: size and byte offset of each member. */
-export const FILTER_PREFIX_KEY = {
-  SIZE: 24,
-  prefixLength: 0,
-  set: 4,
-  address: 8,
+/** struct prefix_lengths: size and byte offset of each member. */
+export const PREFIX_LENGTHS = {
+  SIZE: 264,
+  lengths: 0,
 } as const
 
 /** struct filter_match_key: size and byte offset of each member. */
@@ -441,7 +440,6 @@ export const FilterMatchId = {
 export const FilterUse = {
   PORTS: 1,
   PREFIXES: 2,
-  NETWORKS: 4,
 } as const
 
 /** enum filter_limit */

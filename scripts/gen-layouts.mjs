@@ -31,7 +31,7 @@ const STRUCTS = [
   'address_entry',
   'network_key',
   'filter_port_key',
-  'filter_prefix_key',
+  'prefix_lengths',
   'filter_match_key',
   'filter_match',
   'filter_count',

@@ -1,14 +1,30 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Who wants an event: the consumers' filters, judged here so that what nobody wants never leaves the kernel. */
+/*
+ * Who wants an event: the consumers' filters, judged here so that what nobody wants never leaves the kernel. The tables
+ * are described in maps.h. An event whose flow was judged before under the same rules costs a comparison, a look-up in
+ * an array and an addition; evaluate() is for the first event of each direction after the rules or its ends changed.
+ */
 #ifndef SLUICE_FILTER_H
 #define SLUICE_FILTER_H
 
 #define CONSUMER_FLAGS (1U << CONSUMER_BIT_UNDECIDED | 1U << CONSUMER_BIT_SET)
+#define MATCH_ID_MASK (FILTER_LIMIT_MATCHES - 1)
+_Static_assert(1 << FILTER_LIMIT_MATCH_BITS == FILTER_LIMIT_MATCHES, "ids have FILTER_LIMIT_MATCH_BITS");
+
+/* model/endpoint.ts */
+#define IDENTITY_HOST 1
+#define IDENTITY_WORLD 2
+
+/* What judge() found. */
+struct judgement {
+	__u32 consumers; /* flow_event.consumers */
+	__u32 counted;   /* where count_judged() counts: 0, or index of filter_counts and kind + 1 */
+};
 
 /* @return whether any consumer wants the event, flags aside */
-static __always_inline int is_wanted(__u32 consumers)
+static __always_inline int is_wanted(struct judgement j)
 {
-	return (consumers & ~CONSUMER_FLAGS) != 0;
+	return (j.consumers & ~CONSUMER_FLAGS) != 0;
 }
 
 /* Kind of a flow record, as user space tells it from the record: by protocol and flags. */
@@ -17,11 +33,411 @@ static __always_inline enum event_kind flow_kind(const struct flow_key *key, __u
 	return key->protocol == IPPROTO_TCP && l4_info & (TCP_SYN | TCP_FIN | TCP_RST) ? KIND_TCP_FLAG : KIND_FLOW;
 }
 
-/* @return flow_event.consumers of an event of the entry's flow in this direction */
-static __always_inline __u32 judge(struct flow_entry *entry, const struct flow_key *key, __u8 dir,
-				   enum event_kind kind)
+/* flow_event.ip_version of the flow's records */
+static __always_inline int is_ipv4(const struct flow_key *key)
 {
-	return default_consumers;
+	return *(const __u64 *)key->a_ip == 0 && ((const __u32 *)key->a_ip)[2] == bpf_htonl(0xffff);
+}
+
+/* flow.proto TrafficDirection: 0 unknown, 1 INGRESS, 2 EGRESS */
+static __always_inline __u32 traffic_direction(__u8 state)
+{
+	return state & STATE_EGRESS ? 2 : state & STATE_INGRESS ? 1 : 0;
+}
+
+/* Upper bits of flow_entry.filter[] while what it says holds. A connection that is opened again may change direction. */
+static __always_inline __u32 filter_tag(__u32 generation, __u8 state)
+{
+	return (generation << 2 | traffic_direction(state)) << FILTER_LIMIT_MATCH_BITS;
+}
+
+/* @return generation | enabled << 32, read at once */
+static __always_inline __u64 read_filter_state(void)
+{
+	__u32 zero = 0;
+	struct filter_state *state = bpf_map_lookup_elem(&filter_state, &zero);
+
+	return state ? *(volatile __u64 *)state : 0;
+}
+
+static __always_inline int is_enabled(__u64 state)
+{
+	return state >> 32 != 0;
+}
+
+static __always_inline void narrow(struct rule_mask *mask, const struct rule_mask *by)
+{
+	for (int i = 0; i < FILTER_WORDS; i++)
+		mask->word[i] &= by->word[i];
+}
+
+/* Rules that are in all three. */
+static __always_inline __u64 meet(const struct rule_mask *a, const struct rule_mask *b, const struct rule_mask *c)
+{
+	__u64 any = 0;
+
+	for (int i = 0; i < FILTER_WORDS; i++)
+		any |= a->word[i] & b->word[i] & c->word[i];
+	return any;
+}
+
+/* 1 for everything but 0, without a branch: in a loop the verifier would walk both ways each time. */
+static __always_inline __u32 nonzero(__u64 x)
+{
+	__u64 minus = -x;
+
+	barrier_var(minus);
+	return (x | minus) >> 63;
+}
+
+/* Consumers that have one of the rules that are in both of the first two. */
+static __always_inline __u32 consumers_of(const struct rule_mask *rules, const struct rule_mask *of_kind,
+					  const struct rule_mask *of_consumer)
+{
+	__u32 consumers = 0;
+
+	for (__u32 c = 0; c < FILTER_LIMIT_CONSUMERS; c++) {
+		/* each round anew, not a stack full of words and addresses */
+		barrier_var(rules);
+		barrier_var(of_kind);
+		consumers |= nonzero(meet(rules, of_kind, &of_consumer[c])) << c;
+	}
+	return consumers;
+}
+
+/*
+ * Consumers of each kind of event, from the rules of a match that is being made. @param index of filter_matches
+ */
+__noinline int build_match(__u32 index)
+{
+	__u32 set = index >> FILTER_LIMIT_MATCH_BITS;
+	struct filter_match *match = bpf_map_lookup_elem(&filter_matches, &index);
+	struct filter_rules *rules = bpf_map_lookup_elem(&filter_rules, &set);
+
+	if (!match || !rules)
+		return -1;
+	for (__u32 kind = 0; kind < EVENT_KINDS; kind++) {
+		const struct rule_mask *of_kind = &rules->kind[kind];
+		__u32 wanted = rules->everything | consumers_of(&match->rules, of_kind, rules->include);
+
+		wanted &= ~consumers_of(&match->rules, of_kind, rules->exclude);
+		match->consumers[kind] = (wanted & rules->by_kind[kind]) | set << CONSUMER_BIT_SET;
+	}
+	return 0;
+}
+
+/*
+ * @return id of the match of these rules; MATCH_UNDECIDED when the table is full, MATCH_NONE while another CPU makes it
+ */
+static __always_inline __u32 match_id(struct filter_match_key *key)
+{
+	__u32 set = key->set;
+	struct filter_match *match;
+	__u32 *known, *next, id = MATCH_NONE, index;
+	struct ledger *l;
+
+	known = bpf_map_lookup_elem(&filter_match_ids, key);
+	if (known)
+		return *known;
+	l = ledger_of_cpu();
+	next = bpf_map_lookup_elem(&filter_next, &set);
+	if (!l || !next)
+		return MATCH_NONE;
+	if (*next >= FILTER_LIMIT_MATCHES - MATCH_FIRST) {
+		count(l, FILTER_MATCHES_FULL, 1);
+		return MATCH_UNDECIDED;
+	}
+	/* Its place first, its id when it is done: two CPUs that meet the same rules take no two ids. */
+	if (bpf_map_update_elem(&filter_match_ids, key, &id, BPF_NOEXIST)) {
+		known = bpf_map_lookup_elem(&filter_match_ids, key);
+		return known ? *known : MATCH_NONE;
+	}
+	id = __sync_fetch_and_add(next, 1) + MATCH_FIRST;
+	if (id < FILTER_LIMIT_MATCHES) {
+		index = set << FILTER_LIMIT_MATCH_BITS | id;
+		match = bpf_map_lookup_elem(&filter_matches, &index);
+		if (!match)
+			return MATCH_NONE;
+		match->rules = key->rules;
+		build_match(index);
+	} else {
+		count(l, FILTER_MATCHES_FULL, 1);
+		id = MATCH_UNDECIDED;
+	}
+	known = bpf_map_lookup_elem(&filter_match_ids, key);
+	/* an exchange orders it behind the match, also on arm64 */
+	if (known)
+		__sync_lock_test_and_set(known, id);
+	return id;
+}
+
+/* Addresses that mean something on one link only; as isLinkScope() of collector/world.ts. */
+static __always_inline int is_link_scope(const __u8 *ip, int ipv4)
+{
+	const __u32 *words = (const __u32 *)ip;
+	__u32 top;
+
+	if (ipv4) {
+		top = bpf_ntohl(words[3]);
+		return top == 0 || top == 0xffffffff || top >> 24 == 127 || top >> 16 == 0xa9fe || top >> 8 == 0xe00000;
+	}
+	top = bpf_ntohl(words[0]);
+	if (top >> 22 == 0x3fa)
+		return 1;
+	if (top >> 24 == 0xff)
+		return (top >> 16 & 0xf) <= 2;
+	return !words[0] && !words[1] && !words[2];
+}
+
+/* Bits of a 64-bit half of an address that a prefix keeps, of which `before` are in the halves before it. */
+static __always_inline __u64 kept_bits(__u32 length, __u32 before)
+{
+	if (length <= before)
+		return 0;
+	length -= before;
+	return length >= 64 ? ~0ULL : ~(~0ULL >> length);
+}
+
+/*
+ * Cuts an address down to the longest prefix of it that there is, in a loop over the lengths that occur, of which there
+ * are few. @param which LENGTHS_NETWORKS, or the set of filter_prefixes @return 1 when there is one, 0 when not
+ */
+__noinline int find_prefix(struct network_key *at, __u32 which, __u32 ipv4)
+{
+	struct network_key key __attribute__((aligned(8))) = {};
+	const struct prefix_lengths *in_use;
+	__u64 high, low;
+	void *known;
+
+	if (!at)
+		return 0;
+	in_use = bpf_map_lookup_elem(&filter_lengths, &which);
+	if (!in_use)
+		return 0;
+	key.set = at->set;
+	high = bpf_be64_to_cpu(((__be64 *)at->address)[0]);
+	low = bpf_be64_to_cpu(((__be64 *)at->address)[1]);
+	for (__u32 i = 0; i < PREFIX_LENGTHS; i++) {
+		__u32 length = ipv4 ? in_use->lengths[0][i] : in_use->lengths[1][i];
+
+		if (!length--)
+			return 0;
+		key.prefix_length = length;
+		((__be64 *)key.address)[0] = bpf_cpu_to_be64(high & kept_bits(length, 0));
+		((__be64 *)key.address)[1] = bpf_cpu_to_be64(low & kept_bits(length, 64));
+		if (which == LENGTHS_NETWORKS)
+			known = bpf_map_lookup_elem(&networks, &key);
+		else
+			known = bpf_map_lookup_elem(&filter_prefixes, &key);
+		if (known) {
+			*at = key;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/* What find_class() says when the address's range has the answer. */
+#define CLASS_OF_NETWORK 0xffffffff
+
+/*
+ * There are 512 bytes of stack for a program, evaluate(), and what it calls: what these functions need is theirs while
+ * they run.
+ *
+ * Who is at one end (0 = a, 1 = b), with the same answer as collector/stamp.ts: behind a pod's device its pod, and whoever
+ * else has an address that means something on that link only is the node; else the address says it, then its range.
+ * @return the class, CLASS_UNDECIDED when the device is not watched any more; the identity goes to the entry
+ */
+static __noinline __u32 find_class(struct flow_entry *entry, const struct flow_key *key, __u32 end, __u32 set)
+{
+	__u8 ip[16] __attribute__((aligned(8)));
+	const struct endpoint_config *config;
+	const struct address_entry *known;
+	__u32 ifindex = key->ifindex, identity = IDENTITY_WORLD, class = CLASS_OF_NETWORK;
+	int at_pod, is_own;
+
+	config = bpf_map_lookup_elem(&endpoints, &ifindex);
+	if (!config)
+		return CLASS_UNDECIDED;
+	/* packets leave the endpoint in direction pod_dir: from a when it is 0 */
+	at_pod = config->kind == ENDPOINT_POD;
+	is_own = at_pod && (key->pod_dir & 1) == end;
+	copy16(ip, end ? key->b_ip : key->a_ip);
+	if (is_own) {
+		identity = config->identity;
+		class = config->classes[set & 1];
+		if (!(config->flags & SUBJECT_ASK_ADDRESS))
+			goto found;
+	}
+	known = bpf_map_lookup_elem(&addresses, ip);
+	if (known && (!is_own || known->flags & SUBJECT_LOCAL_POD)) {
+		identity = known->identity;
+		class = known->classes[set & 1];
+	} else if (!is_own && is_link_scope(ip, is_ipv4(key))) {
+		identity = at_pod ? IDENTITY_HOST : IDENTITY_WORLD;
+		class = at_pod ? CLASS_HOST : CLASS_WORLD;
+	}
+found:
+	*(end ? &entry->identity[1] : &entry->identity[0]) = identity;
+	return class;
+}
+
+static __always_inline __u32 class_of_network(struct flow_entry *entry, const struct flow_key *key, __u32 end,
+					      __u32 set, struct network_key *at)
+{
+	const struct address_entry *known;
+
+	at->set = 0;
+	copy16(at->address, end ? key->b_ip : key->a_ip);
+	if (!find_prefix(at, LENGTHS_NETWORKS, is_ipv4(key)))
+		return CLASS_WORLD;
+	known = bpf_map_lookup_elem(&networks, at);
+	if (!known)
+		return CLASS_WORLD;
+	*(end ? &entry->identity[1] : &entry->identity[0]) = known->identity;
+	return known->classes[set & 1];
+}
+
+static __always_inline const struct filter_class *filter_class(__u32 set, __u32 class)
+{
+	__u32 index = set * FILTER_LIMIT_CLASSES + class;
+
+	return class < FILTER_LIMIT_CLASSES ? bpf_map_lookup_elem(&filter_classes, &index) : NULL;
+}
+
+static __always_inline int has_ports(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
+}
+
+/* @param side 0 source, 1 destination */
+static __noinline int narrow_by_port(struct filter_match_key *found, const struct filter_rules *rules, __u32 port,
+				     __u32 side)
+{
+	struct filter_port_key key = { .port = port, .side = side, .set = found->set };
+	const struct rule_mask *mask = NULL;
+
+	if (rules->uses & FILTER_USES_PORTS)
+		mask = bpf_map_lookup_elem(&filter_ports, &key);
+	if (!mask)
+		mask = side ? &rules->other_port[1] : &rules->other_port[0];
+	narrow(&found->rules, mask);
+	return 0;
+}
+
+/* @param at the prefix that was found, NULL for none */
+static __noinline int narrow_by_prefix(struct filter_match_key *found, const struct filter_rules *rules, __u32 side,
+				       const struct network_key *at)
+{
+	const struct filter_class *known = at ? bpf_map_lookup_elem(&filter_prefixes, at) : NULL;
+
+	if (known)
+		narrow(&found->rules, side ? &known->to : &known->from);
+	else
+		narrow(&found->rules, side ? &rules->no_prefix[1] : &rules->no_prefix[0]);
+	return 0;
+}
+
+static __always_inline void narrow_by_side(struct filter_match_key *found, const struct filter_rules *rules,
+					   const struct flow_key *key, __u32 side, __u32 end, struct network_key *at)
+{
+	int known = 0;
+
+	if (has_ports(key->protocol))
+		narrow_by_port(found, rules, end ? key->b_port : key->a_port, side);
+	if (rules->uses & FILTER_USES_PREFIXES) {
+		at->set = found->set;
+		copy16(at->address, end ? key->b_ip : key->a_ip);
+		known = find_prefix(at, found->set, is_ipv4(key));
+	}
+	narrow_by_prefix(found, rules, side, known ? at : NULL);
+}
+
+/*
+ * Finds the rules that accept a direction of a flow by all but the kind of event, and who its two ends are; both stay in
+ * the entry. A function of its own, walked by the verifier once and not in each of its callers.
+ *
+ * @return id in filter_matches; when it is MATCH_UNDECIDED user space decides
+ */
+__noinline __u32 evaluate(struct flow_entry *entry, struct flow_key *key, __u32 dir, __u32 generation)
+{
+	struct filter_match_key found = {};
+	struct network_key at __attribute__((aligned(8))) = {};
+	const struct filter_class *from, *to;
+	const struct filter_rules *rules;
+	__u32 set = generation & 1, index, a, b, id = MATCH_UNDECIDED;
+	__u8 state;
+
+	if (!entry || !key)
+		return MATCH_UNDECIDED;
+	state = entry->state;
+	dir &= 1;
+	a = find_class(entry, key, 0, set);
+	if (a == CLASS_OF_NETWORK)
+		a = class_of_network(entry, key, 0, set, &at);
+	b = find_class(entry, key, 1, set);
+	if (b == CLASS_OF_NETWORK)
+		b = class_of_network(entry, key, 1, set, &at);
+	index = set;
+	rules = bpf_map_lookup_elem(&filter_rules, &index);
+	from = filter_class(set, dir ? b : a);
+	to = filter_class(set, dir ? a : b);
+	if (a != CLASS_UNDECIDED && b != CLASS_UNDECIDED && rules && from && to) {
+		found.set = set;
+		found.rules = from->from;
+		narrow(&found.rules, &to->to);
+		narrow(&found.rules, &rules->protocol[key->protocol]);
+		narrow(&found.rules, &rules->direction[traffic_direction(state)]);
+		narrow(&found.rules, is_ipv4(key) ? &rules->ip_version[0] : &rules->ip_version[1]);
+		if (!has_ports(key->protocol))
+			narrow(&found.rules, &rules->no_ports);
+		narrow_by_side(&found, rules, key, 0, dir, &at);
+		narrow_by_side(&found, rules, key, 1, !dir, &at);
+		id = match_id(&found) & MATCH_ID_MASK;
+		if (id == MATCH_NONE)
+			return MATCH_UNDECIDED; /* for this event */
+	}
+	/* one store: another CPU reads the old word or the new one */
+	*(volatile __u32 *)(dir ? &entry->filter[1] : &entry->filter[0]) = filter_tag(generation, state) | id;
+	return id;
+}
+
+/* Who wants an event of the entry's flow in this direction. Counts nothing: see count_judged(). */
+static __always_inline struct judgement judge(struct flow_entry *entry, struct flow_key *key, __u8 dir,
+					      enum event_kind kind)
+{
+	struct judgement j = { .consumers = default_consumers };
+	__u64 state = read_filter_state();
+	__u32 generation = state, word, id, index;
+	struct filter_match *match;
+
+	if (!is_enabled(state))
+		return j;
+	word = *(volatile __u32 *)(dir & 1 ? &entry->filter[1] : &entry->filter[0]);
+	id = word & MATCH_ID_MASK;
+	if (id == MATCH_NONE || (word ^ filter_tag(generation, entry->state)) >> FILTER_LIMIT_MATCH_BITS)
+		id = evaluate(entry, key, dir, generation) & MATCH_ID_MASK;
+	index = (generation & 1) << FILTER_LIMIT_MATCH_BITS | id;
+	match = bpf_map_lookup_elem(&filter_matches, &index);
+	if (match) {
+		j.consumers = match->consumers[kind & (EVENT_KINDS - 1)];
+		j.counted = index << 8 | (kind + 1);
+	}
+	return j;
+}
+
+/* Once an event that was judged, whether it was kept or left out. */
+static __always_inline void count_judged(struct judgement j)
+{
+	__u32 index = j.counted >> 8, kind = (j.counted & 0xff) - 1;
+	struct filter_count *c;
+
+	if (!j.counted)
+		return;
+	c = bpf_map_lookup_elem(&filter_counts, &index);
+	/* atomically, as the ledger's: a tracepoint may come in between on the same CPU */
+	if (c && kind < EVENT_KINDS)
+		__sync_fetch_and_add(&c->events[kind & (EVENT_KINDS - 1)], 1);
 }
 
 #endif

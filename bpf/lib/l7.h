@@ -87,8 +87,9 @@ static __always_inline void capture_l7(struct __sk_buff *skb, struct packet *p, 
 		entry->l7_seq[p->dir & 1] = p->tcp_seq + length;
 	}
 	count(l, EVENTS_WANTED, 1);
-	facts->consumers = judge(entry, &p->key, p->dir, entry->l7_kind == L7_DNS ? KIND_DNS : KIND_HTTP);
-	if (!is_wanted(facts->consumers)) {
+	facts->judged = judge(entry, &p->key, p->dir, entry->l7_kind == L7_DNS ? KIND_DNS : KIND_HTTP);
+	count_judged(facts->judged);
+	if (!is_wanted(facts->judged)) {
 		count(l, EVENTS_FILTERED, 1);
 		return;
 	}

@@ -92,9 +92,112 @@ struct {
 	__type(value, struct l7_bucket);
 } l7_tokens SEC(".maps");
 
-/* Too big for the stack: an entry being made, and an L7 record being filled. And when this CPU met the table full. */
+/*
+ * Filters: see maps.h. What user space alone writes and is rarely large has no memory before it is there
+ * (BPF_F_NO_PREALLOC); the maps of matches, which programs write, have theirs from the start.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct filter_state);
+} filter_state SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct filter_rules);
+} filter_rules SEC(".maps");
+
+/* Index: set * FILTER_LIMIT_CLASSES + class. 2 MB */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2 * FILTER_LIMIT_CLASSES);
+	__type(key, __u32);
+	__type(value, struct filter_class);
+} filter_classes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, FILTER_LIMIT_ADDRESSES);
+	__type(key, __u8[16]);
+	__type(value, struct address_entry);
+} addresses SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, FILTER_LIMIT_NETWORKS);
+	__type(key, struct network_key);
+	__type(value, struct address_entry);
+} networks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, FILTER_LIMIT_PORTS);
+	__type(key, struct filter_port_key);
+	__type(value, struct rule_mask);
+} filter_ports SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, FILTER_LIMIT_PREFIXES);
+	__type(key, struct network_key);
+	__type(value, struct filter_class);
+} filter_prefixes SEC(".maps");
+
+/* Of the prefixes of each set, and of networks: LENGTHS_NETWORKS. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 3);
+	__type(key, __u32);
+	__type(value, struct prefix_lengths);
+} filter_lengths SEC(".maps");
+
+/* Rules to id; MATCH_NONE while a CPU makes the match. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2 * FILTER_LIMIT_MATCHES);
+	__type(key, struct filter_match_key);
+	__type(value, __u32);
+} filter_match_ids SEC(".maps");
+
+/* Index: set * FILTER_LIMIT_MATCHES + id. 512 KB, and as much for the counts on each CPU */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2 * FILTER_LIMIT_MATCHES);
+	__type(key, __u32);
+	__type(value, struct filter_match);
+} filter_matches SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2 * FILTER_LIMIT_MATCHES);
+	__type(key, __u32);
+	__type(value, struct filter_count);
+} filter_counts SEC(".maps");
+
+/* Ids given away in each set, not counting the fixed ones. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, __u32);
+} filter_next SEC(".maps");
+
+/*
+ * Too big for the stack: an entry being made, a dropped packet and an entry for it where its flow has none (a drop may
+ * come in the middle of making another), the key of a flow that the sweep tells of, and an L7 record being filled. And when this CPU met the table full.
+ */
 struct scratch {
 	struct flow_entry entry;
+	struct flow_entry dropped_entry;
+	struct packet dropped;
+	struct flow_key swept;
 	__u64 table_full_ns; /* CLOCK_MONOTONIC_COARSE */
 	struct flow_event event;
 	__u8 payload[L7_PAYLOAD_MAX];

@@ -11,7 +11,7 @@ struct record_facts {
 	__u8 trace_reason;
 	__u16 l4_info;
 	__u8 fragment;
-	__u32 consumers; /* flow_event.consumers, from judge() */
+	struct judgement judged;
 	__u64 boot_ns; /* CLOCK_BOOTTIME where the caller has read it already, 0 else: it is the dearest helper */
 };
 
@@ -41,13 +41,18 @@ static __always_inline void give_up(__u64 *unreported, int wanted, struct ledger
 	count(l, wanted ? BYTES_UNREPORTED : BYTES_FILTERED, sum & UNREPORTED_BYTES);
 }
 
-/* There is no record now, and the sum comes near its width: it cannot wait for the next one. */
+/*
+ * There is no record now, and the sum comes near its width: it cannot wait for the next one. What nobody wants goes as
+ * soon as it would have made a record, or each packet from there on would be judged.
+ */
 static __always_inline void spill_unreported(struct flow_entry *entry, int wanted, struct ledger *l)
 {
 	for (int dir = 0; dir < 2; dir++) {
 		__u64 sum = entry->unreported[dir];
+		__u64 limit = wanted ? UNREPORTED_LIMIT : UNREPORTED_SOON;
+		__u64 bytes_limit = wanted ? UNREPORTED_BYTES_LIMIT : UNREPORTED_BYTES_SOON;
 
-		if (sum >= UNREPORTED_LIMIT || (sum & UNREPORTED_BYTES) >= UNREPORTED_BYTES_LIMIT)
+		if (sum >= limit || (sum & UNREPORTED_BYTES) >= bytes_limit)
 			give_up(&entry->unreported[dir], wanted, l);
 	}
 }
@@ -100,7 +105,7 @@ static __always_inline void fill_record(struct flow_event *e, const struct flow_
 		e->src_port = 0;
 		e->dst_port = 0;
 	}
-	e->ip_version = *(const __u64 *)key->a_ip == 0 && ((const __u32 *)key->a_ip)[2] == bpf_htonl(0xffff) ? 4 : 6;
+	e->ip_version = is_ipv4(key) ? 4 : 6;
 	e->l4_info = facts->l4_info;
 	e->ifindex = key->ifindex;
 	e->verdict = VERDICT_FORWARDED;
@@ -115,7 +120,7 @@ static __always_inline void fill_record(struct flow_event *e, const struct flow_
 	e->srtt_us = entry->srtt_us;
 	e->retransmits = 0;
 	e->drops = 0;
-	e->consumers = facts->consumers;
+	e->consumers = facts->judged.consumers;
 	e->rule = entry->rule;
 	e->payload_len = 0;
 	e->packets = 0;
@@ -131,16 +136,17 @@ enum submission {
 	UNWANTED = 2, /* no consumer wants it */
 };
 
-static __always_inline enum submission submit_flow_record(struct flow_key *key, struct flow_entry *entry,
-							  struct record_facts *facts, struct ledger *l)
+/* @param facts judged */
+static __always_inline enum submission submit_judged(struct flow_key *key, struct flow_entry *entry,
+						     const struct record_facts *facts, struct ledger *l)
 {
 	struct flow_event *e;
 	__u64 mine, other;
 	__u32 n;
 
 	count(l, EVENTS_WANTED, 1);
-	facts->consumers = judge(entry, key, facts->dir, flow_kind(key, facts->l4_info));
-	if (!is_wanted(facts->consumers)) {
+	count_judged(facts->judged);
+	if (!is_wanted(facts->judged)) {
 		count(l, EVENTS_FILTERED, 1);
 		spill_unreported(entry, 0, l);
 		return UNWANTED;
@@ -170,6 +176,13 @@ static __always_inline enum submission submit_flow_record(struct flow_key *key, 
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 	count(l, EVENTS_SUBMITTED, 1);
 	return SUBMITTED;
+}
+
+static __always_inline enum submission submit_flow_record(struct flow_key *key, struct flow_entry *entry,
+							  struct record_facts *facts, struct ledger *l)
+{
+	facts->judged = judge(entry, key, facts->dir, flow_kind(key, facts->l4_info));
+	return submit_judged(key, entry, facts, l);
 }
 
 #endif
