@@ -298,7 +298,8 @@ function makeJsonLog(config: Config, log: Logger, version: string): JsonLogExpor
     maxHeldFlows: Math.max(1, Math.floor(sizeBytes(String(config.kernel.ringSize))! / 2 / RING_RECORD_BYTES)),
   })
   const keep = logFilter(config)
-  return new JsonLogExporter(options, { logger: log, emitter: { name: 'Sluice', version }, ...(keep ? { keep } : {}) })
+  const judge = keep && { wants: (_bit: number, view: FlowView) => keep(view), wouldTake: () => true }
+  return new JsonLogExporter(options, { logger: log, emitter: { name: 'Sluice', version }, judge })
 }
 
 function logFilter(config: Config): ((view: FlowView) => boolean) | undefined {

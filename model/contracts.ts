@@ -64,6 +64,8 @@ export interface Exporter extends AsyncDisposable {
   readonly ledger: StageLedger
   /** What keeps it from delivering at present, in a few words: `disk_full`. Undefined when nothing does. */
   readonly trouble?: string | undefined
+  /** What keeps it from its work on purpose: `off: no ContainerNetworkLog asks for it`. Undefined when nothing does. */
+  readonly state?: string | undefined
 }
 
 /** What a component tells of itself at a scrape; names are complete (`sluice_log_lines_total`), labels from closed sets. */

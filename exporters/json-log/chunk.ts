@@ -1,3 +1,4 @@
+import { CONSUMER_BITS, type FlowJudge } from '../../filters/rules.ts'
 import type { FlowStore } from '../../model/contracts.ts'
 import type { FlowView } from '../../model/flow-view.ts'
 import { bytesOf, LineBuffer, putBytes } from './bytes.ts'
@@ -34,11 +35,7 @@ export class Chunk {
     return this.#length
   }
 
-  /**
-   * Fills the chunk with the lines of flows [first, end) as far as they fit.
-   *
-   * @param keep false leaves a flow out
-   */
+  /** Fills the chunk with the lines of flows [first, end) that the log takes, as far as they fit. */
   fill(source: ChunkSource, first: number, end: number): void {
     this.#length = 0
     this.flows = 0
@@ -46,14 +43,14 @@ export class Chunk {
     this.tooLong = 0
     this.lines = 0
     if (!source.lost.isEmpty) this.#writeLost(source)
-    const { store, view, encoder, keep } = source
+    const { store, view, encoder, judge } = source
     const limit = this.#buffer.bytes.length - MAX_LINE_BYTES
     const last = Math.min(end, first + MAX_FLOWS)
     let at = this.#length
     let sequence = first
     for (; sequence < last && at <= limit; sequence++) {
       store.seek(view, sequence)
-      if (keep !== undefined && !keep(view)) {
+      if (judge !== undefined && !judge.wants(CONSUMER_BITS.LOG, view)) {
         this.filtered++
         continue
       }
@@ -84,6 +81,7 @@ export interface ChunkSource {
   readonly store: FlowStore
   readonly view: FlowView
   readonly encoder: FlowEncoder
-  readonly keep: ((view: FlowView) => boolean) | undefined
+  /** undefined: the log takes every flow */
+  readonly judge: FlowJudge | undefined
   readonly lost: LostLines
 }

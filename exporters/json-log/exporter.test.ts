@@ -5,6 +5,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   renameSync,
   rmSync,
   statSync,
@@ -17,6 +18,8 @@ import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import type { Logger } from '../../base/logger.ts'
+import { ALL_KINDS, CONSUMER_BITS, type FlowJudge, type RuleSet } from '../../filters/rules.ts'
+import type { FlowView } from '../../model/flow-view.ts'
 import { TestFlowStore } from '../../test/helpers/flow-store.ts'
 import { type JsonLogOptions, resolveJsonLogOptions } from './config.ts'
 import { type JsonLogDependencies, JsonLogExporter } from './exporter.ts'
@@ -35,6 +38,18 @@ async function start(options: JsonLogOptions = {}, dependencies: JsonLogDependen
   onTestFinished(() => exporter[Symbol.asyncDispose]())
   await exporter.start(new AbortController().signal)
   return exporter
+}
+
+/** A judge of the log alone. */
+function judge(keep: (view: FlowView) => boolean): FlowJudge {
+  const wants = (bit: number, view: FlowView) => bit === CONSUMER_BITS.LOG && keep(view)
+  return { wants, wouldTake: wants }
+}
+
+/** Rules that have the log on or off, or do not know of it. */
+function rules(isOn: boolean | undefined): RuleSet {
+  if (isOn === undefined) return { consumers: [] }
+  return { consumers: [{ name: 'log', bit: CONSUMER_BITS.LOG, kinds: ALL_KINDS, isOn, rules: [] }] }
 }
 
 /** Adds flows whose source ports count up from `from`, and hands them over. */
@@ -85,6 +100,18 @@ async function until(what: () => boolean): Promise<void> {
     if (Date.now() > deadline) throw new Error('did not come about within 10 s')
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
+}
+
+/** Descriptors that this process has of a file. */
+function openFiles(file: string): number {
+  const targets = readdirSync('/proc/self/fd').map((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`)
+    } catch {
+      return ''
+    }
+  })
+  return targets.filter((target) => target === file).length
 }
 
 describe('JsonLogExporter', () => {
@@ -280,7 +307,7 @@ describe('JsonLogExporter', () => {
   })
 
   test('counts flows that the filter leaves out', async () => {
-    const exporter = await start({}, { keep: (view) => view.bytes % 2 === 0 })
+    const exporter = await start({}, { judge: judge((view) => view.bytes % 2 === 0) })
     const store = new TestFlowStore(16_384)
     feed(exporter, store, 0, 10_000)
     await exporter.flush(5000)
@@ -290,7 +317,7 @@ describe('JsonLogExporter', () => {
   })
 
   test('settles without writing when the filter leaves everything out', async () => {
-    const exporter = await start({}, { keep: () => false })
+    const exporter = await start({}, { judge: judge(() => false) })
     const store = new TestFlowStore(16_384)
     feed(exporter, store, 0, 10_000)
     await exporter.flush(5000)
@@ -370,5 +397,122 @@ describe('JsonLogExporter', () => {
     expect(numbersIn(path)).toEqual([1])
     expect(existsSync(path)).toBe(true)
     expect(readdirSync(join(directory, 'hubble'))).toHaveLength(2)
+  })
+})
+
+describe('filtersChanged()', () => {
+  test('off from the start: no file, nothing waits, everything is filtered', async () => {
+    const exporter = await start({}, { isOn: false })
+    const store = new TestFlowStore(64)
+    feed(exporter, store, 0, 20)
+    expect(exporter.settled).toBe(20)
+    expect(exporter.ledger.toJSON()).toMatchObject({ accepted: 20, filtered: 20, waiting: 0, difference: 0 })
+    expect(exporter.state).toBe('off: no ContainerNetworkLog asks for it')
+    store.loseRecords({ source: 1, count: 40, cpu: 1, firstMs: 0, lastMs: 0 })
+    await exporter.flush(1000)
+    expect(existsSync(path)).toBe(false)
+    expect(metrics(exporter)).toMatchObject({ sluice_log_enabled: 0, sluice_log_up: 0 })
+  })
+
+  test('on: opens the file at once and writes what comes; off: closes it and keeps it; on again: goes on behind it', async () => {
+    const exporter = await start({}, { isOn: false })
+    const store = new TestFlowStore(256)
+    feed(exporter, store, 0, 10)
+    exporter.filtersChanged(rules(true))
+    await until(() => existsSync(path) && metrics(exporter)['sluice_log_up'] === 1)
+    expect(exporter.state).toBeUndefined()
+    feed(exporter, store, 10, 10)
+    await exporter.flush(5000)
+    expect(numbersIn(path)).toEqual(upTo(20).slice(10))
+    exporter.filtersChanged(rules(false))
+    feed(exporter, store, 20, 10)
+    expect(exporter.settled).toBe(30)
+    await until(() => metrics(exporter)['sluice_log_up'] === 0)
+    expect(openFiles(path)).toBe(0)
+    expect(numbersIn(path)).toEqual(upTo(20).slice(10))
+    exporter.filtersChanged(rules(true))
+    feed(exporter, store, 30, 10)
+    await exporter.flush(5000)
+    expect(numbersIn(path)).toEqual([...upTo(20).slice(10), ...upTo(40).slice(30)])
+    exporter.filtersChanged(rules(undefined))
+    expect(exporter.state).toContain('off')
+    expect(exporter.ledger.toJSON()).toMatchObject({
+      accepted: 40,
+      delivered: 20,
+      filtered: 20,
+      waiting: 0,
+      difference: 0,
+    })
+  })
+
+  test('what was accepted before it went off is still written, what came after is not', async () => {
+    const exporter = await start()
+    const store = new TestFlowStore(16_384)
+    feed(exporter, store, 0, 6000)
+    exporter.filtersChanged(rules(false))
+    feed(exporter, store, 6000, 4000)
+    await exporter.flush(5000)
+    expect(numbersIn(path)).toEqual(upTo(6000))
+    expect(exporter.settled).toBe(10_000)
+    expect(exporter.ledger.toJSON()).toMatchObject({ delivered: 6000, filtered: 4000, waiting: 0, difference: 0 })
+    await until(() => openFiles(path) === 0)
+  })
+
+  test('on again before it has stopped: the judge says what of the time between is written', async () => {
+    const exporter = await start({}, { judge: judge((view) => view.bytes !== 3001) })
+    const store = new TestFlowStore(16_384)
+    feed(exporter, store, 0, 3000)
+    exporter.filtersChanged(rules(false))
+    feed(exporter, store, 3000, 1)
+    exporter.filtersChanged(rules(true))
+    feed(exporter, store, 3001, 999)
+    await exporter.flush(5000)
+    expect(numbersIn(path)).toEqual(upTo(4000).filter((it) => it !== 3001))
+    expect(exporter.ledger.toJSON()).toMatchObject({ delivered: 3999, filtered: 1, waiting: 0, difference: 0 })
+  })
+
+  test('going off in trouble with the disk ends the trouble: what waits is lost by its name', async () => {
+    const exporter = await start()
+    const store = new TestFlowStore(64)
+    rmSync(join(directory, 'hubble'), { recursive: true })
+    writeFileSync(join(directory, 'hubble'), 'in the way')
+    feed(exporter, store, 0, 20)
+    await until(() => exporter.trouble !== undefined)
+    exporter.filtersChanged(rules(false))
+    expect(exporter.trouble).toBeUndefined()
+    feed(exporter, store, 20, 5)
+    await exporter.flush(5000)
+    const { lost, filtered, waiting, difference } = exporter.ledger.toJSON()
+    expect([Object.values(lost), filtered, waiting, difference]).toEqual([[20], 5, 0, 0])
+    expect([exporter.settled, exporter.trouble]).toEqual([25, undefined])
+  })
+
+  test('a file that cannot be opened when the log comes on is trouble, and tried again', async () => {
+    const exporter = await start({}, { isOn: false })
+    const store = new TestFlowStore(64)
+    writeFileSync(join(directory, 'hubble'), 'in the way')
+    exporter.filtersChanged(rules(true))
+    await until(() => exporter.trouble !== undefined)
+    feed(exporter, store, 0, 5)
+    rmSync(join(directory, 'hubble'))
+    await exporter.flush(5000)
+    expect(numbersIn(path)).toEqual(upTo(5))
+    expect(exporter.trouble).toBeUndefined()
+  })
+
+  test('on and off without end: every flow is accounted for, and the file is in one piece', async () => {
+    const exporter = await start({ maxFileBytes: 1_048_576 })
+    const store = new TestFlowStore(65_536)
+    for (let i = 0; i < 200; i++) {
+      feed(exporter, store, i * 20, 20)
+      exporter.filtersChanged(rules(i % 2 === 1))
+      if (i % 7 === 0) await new Promise((resolve) => setTimeout(resolve, 2))
+      expect(exporter.ledger.difference).toBe(0)
+    }
+    await exporter.flush(5000)
+    const numbers = allNumbers()
+    expect(numbers).toEqual([...new Set(numbers)].sort((a, b) => a - b))
+    const { delivered, filtered, waiting } = exporter.ledger
+    expect([delivered, delivered + filtered, waiting]).toEqual([numbers.length, 4000, 0])
   })
 })

@@ -1,7 +1,7 @@
 import { errorText, SluiceError } from '../../base/errors.ts'
 import { type Logger, LogLimiter, silentLogger } from '../../base/logger.ts'
+import { CONSUMER_BITS, type FlowJudge, type RuleSet } from '../../filters/rules.ts'
 import type { Exporter, FlowStore, TelemetrySink, TelemetrySource } from '../../model/contracts.ts'
-import type { FlowView } from '../../model/flow-view.ts'
 import { StageLedger } from '../../model/ledger.ts'
 import { BackupKeeper } from './backup-keeper.ts'
 import { Chunk, type ChunkSource } from './chunk.ts'
@@ -10,13 +10,15 @@ import { FlowEncoder } from './encode.ts'
 import type { Emitter } from './flow-fragments.ts'
 import { type FileEvent, LogFile, LogWriteError, toWriteError } from './log-file.ts'
 import { LostLines } from './lost-lines.ts'
-import { Pause } from './pause.ts'
+import { Pause, sleep } from './pause.ts'
 import { JsonLogTelemetry } from './telemetry.ts'
 
 export interface JsonLogDependencies {
   readonly logger?: Logger
-  /** false leaves a flow out of the log: allow and deny lists, compiled. */
-  readonly keep?: (view: FlowView) => boolean
+  /** Which flows the log takes; without it every flow. */
+  readonly judge?: FlowJudge | undefined
+  /** Whether there is a log from the start; filtersChanged() says so later. Default true. */
+  readonly isOn?: boolean
   /** flow.proto Emitter of each line. */
   readonly emitter?: Emitter
 }
@@ -33,12 +35,15 @@ const HOPELESS = new Set(['EISDIR', 'ENOTDIR', 'EEXIST', 'ENAMETOOLONG', 'ELOOP'
  *
  *   flows    first ......... confirmed ..... next ............ end
  *            forgotten       in the file     in a buffer       waiting in the history
+ *
+ * While no filter asks for a log it is off: what had been accepted before is still written, the file is closed, and what
+ * comes is left out at once.
  */
 export class JsonLogExporter implements Exporter, TelemetrySource {
   readonly name = 'json-log'
   readonly ledger = new StageLedger('json-log')
   readonly #options: ResolvedJsonLogOptions
-  readonly #keep: ((view: FlowView) => boolean) | undefined
+  readonly #judge: FlowJudge | undefined
   readonly #encoder: FlowEncoder
   readonly #file: LogFile
   readonly #keeper: BackupKeeper
@@ -52,6 +57,10 @@ export class JsonLogExporter implements Exporter, TelemetrySource {
   #end = 0
   /** Chunks encoded and not yet in the file. */
   #inFlight = 0
+  #isOn: boolean
+  /** While it is off: flows from here on are left out. */
+  #offFrom = 0
+  #mustOpen = false
   #pump: Promise<void> | undefined
   #lostLine: Disposable | undefined
   readonly #flushes = new Set<{ readonly target: number; readonly done: () => void }>()
@@ -59,7 +68,8 @@ export class JsonLogExporter implements Exporter, TelemetrySource {
   constructor(options: ResolvedJsonLogOptions, dependencies: JsonLogDependencies = {}) {
     const logger = (dependencies.logger ?? silentLogger).child({ exporter: 'json-log' })
     this.#options = options
-    this.#keep = dependencies.keep
+    this.#judge = dependencies.judge
+    this.#isOn = dependencies.isOn ?? true
     this.#encoder = new FlowEncoder({ fieldMask: options.fieldMask, emitter: dependencies.emitter })
     this.#telemetry = new JsonLogTelemetry(options.path, logger, new LogLimiter())
     this.#file = new LogFile({ ...options, onEvent: (event) => this.#onFileEvent(event) })
@@ -78,24 +88,37 @@ export class JsonLogExporter implements Exporter, TelemetrySource {
    */
   async start(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()
-    try {
-      await this.#file.open()
-      this.#keeper.ask()
-    } catch (error) {
-      const { code = '' } = error as NodeJS.ErrnoException
-      if (HOPELESS.has(code) || !(error instanceof Error && 'code' in error)) {
+    if (this.#isOn) {
+      const error = await this.#open()
+      if (isHopeless(error)) {
         const text = `Cannot open log "${this.#options.path}": ${errorText(error)}, want the path of a file`
         throw new SluiceError('SLUICE_EXPORTER_START', text, { cause: error })
       }
-      this.#telemetry.openFailed(toWriteError(error, this.#options.path))
+      if (error !== undefined) this.#telemetry.openFailed(toWriteError(error, this.#options.path))
     }
     this.#pump = this.#run()
+  }
+
+  /** Call when rules came into force, after the judge has them: they say whether there is a log at all. */
+  filtersChanged(rules: RuleSet): void {
+    const isOn = rules.consumers.find(({ bit }) => bit === CONSUMER_BITS.LOG)?.isOn ?? false
+    if (isOn === this.#isOn) return
+    this.#isOn = isOn
+    // Back so soon that it has not stopped yet, it never was off: the judge knows what is to be written.
+    if (isOn) this.#mustOpen = this.#pump !== undefined
+    else this.#offFrom = this.#end
+    this.#telemetry.switched(isOn)
+    this.#wake.end()
   }
 
   accept(store: FlowStore, first: number, end: number): void {
     if (this.#source?.store !== store) this.#bind(store, first)
     this.ledger.accepted += end - this.#end
     this.#end = end
+    if (this.#isOff()) {
+      this.#leaveOut()
+      return
+    }
     this.#skipOverwritten(store)
     this.ledger.waiting = this.#waiting()
     this.#wake.end()
@@ -111,7 +134,11 @@ export class JsonLogExporter implements Exporter, TelemetrySource {
   }
 
   get trouble(): string | undefined {
-    return this.#telemetry.failure
+    return this.#isOn ? this.#telemetry.failure : undefined
+  }
+
+  get state(): string | undefined {
+    return this.#isOn ? undefined : 'off: no ContainerNetworkLog asks for it'
   }
 
   async flush(deadlineMs: number): Promise<void> {
@@ -146,6 +173,7 @@ export class JsonLogExporter implements Exporter, TelemetrySource {
   collect(sink: TelemetrySink): void {
     this.#telemetry.collect(sink, {
       fileBytes: this.#file.size,
+      isOn: this.#isOn,
       isOpen: this.#file.isOpen,
       backups: this.#keeper.count,
       compressed: this.#keeper.compressed,
@@ -164,14 +192,33 @@ export class JsonLogExporter implements Exporter, TelemetrySource {
   #bind(store: FlowStore, first: number): void {
     if (this.#source !== undefined) throw new Error('json-log was given flows of two histories')
     const view = store.createView()
-    this.#source = { store, view, encoder: this.#encoder, keep: this.#keep, lost: this.#lost }
+    this.#source = { store, view, encoder: this.#encoder, judge: this.#judge, lost: this.#lost }
     this.#confirmed = first
     this.#next = first
     this.#end = first
+    this.#offFrom = first
     this.#lostLine = store.onLost((lost) => {
+      if (!this.#isOn) return
       this.#lost.add(lost)
       this.#wake.end()
     })
+  }
+
+  /** One past the last flow to be looked at. */
+  #limit(): number {
+    return this.#isOn ? this.#end : this.#offFrom
+  }
+
+  /** True when the log is off and what was accepted before has been dealt with. */
+  #isOff(): boolean {
+    return !this.#isOn && this.#inFlight === 0 && this.#next >= this.#offFrom
+  }
+
+  #leaveOut(): void {
+    this.ledger.filtered += this.#end - this.#next
+    this.#next = this.#end
+    this.#confirmed = this.#end
+    this.ledger.waiting = this.#waiting()
   }
 
   #waiting(): number {
@@ -180,12 +227,13 @@ export class JsonLogExporter implements Exporter, TelemetrySource {
 
   /** Counts flows that the history no longer has: nobody but the disk was too slow for them. */
   #skipOverwritten(store: FlowStore): void {
-    const overwritten = store.first - this.#next
+    const first = Math.min(store.first, this.#limit())
+    const overwritten = first - this.#next
     if (overwritten <= 0) return
     this.ledger.lose(this.#telemetry.failure ?? 'history_overrun', overwritten)
     this.#telemetry.overran(overwritten)
     this.#lost.addOverrun(overwritten, Date.now())
-    this.#next = store.first
+    this.#next = first
   }
 
   /** Encodes and writes in turn until stopped. */
@@ -195,15 +243,23 @@ export class JsonLogExporter implements Exporter, TelemetrySource {
     let turn = 0
     while (!this.#stop.signal.aborted) {
       const source = this.#source
-      if (source === undefined || (this.#next === this.#end && this.#lost.isEmpty)) {
-        await this.#wake.wait()
+      if (this.#mustOpen) {
+        this.#mustOpen = false
+        await written
+        const error = await this.#open()
+        if (error !== undefined) this.#telemetry.openFailed(toWriteError(error, this.#options.path))
+        continue
+      }
+      if (source === undefined || (this.#next >= this.#limit() && this.#lost.isEmpty)) {
+        if (this.#isOff() && this.#file.isOpen) await this.#file.close()
+        else await this.#wake.wait()
         continue
       }
       this.#skipOverwritten(source.store)
       // At most the other one is on its way: the one before it was awaited when that one was sent.
       const chunk = chunks[turn]!
       turn ^= 1
-      chunk.fill(source, this.#next, this.#end)
+      chunk.fill(source, this.#next, this.#limit())
       this.#next = chunk.end
       this.#inFlight++
       await written
@@ -223,7 +279,9 @@ export class JsonLogExporter implements Exporter, TelemetrySource {
       } catch (error) {
         if (!(error instanceof LogWriteError)) throw error
         this.#telemetry.writeFailed(error, waitMs)
-        if (!(await this.#sleep(waitMs))) return
+        // Nobody wants the log any more: it does not wait for the disk.
+        if (!this.#isOn) return this.#settle(chunk, error.reason)
+        if (!(await sleep(waitMs, this.#stop.signal))) return
         waitMs = Math.min(waitMs * 2, this.#options.retryMaxMs)
       }
     }
@@ -231,8 +289,10 @@ export class JsonLogExporter implements Exporter, TelemetrySource {
     this.#settle(chunk)
   }
 
-  #settle(chunk: Chunk): void {
-    this.ledger.delivered += chunk.flows
+  /** @param failure why its flows are lost; undefined when they are in the file */
+  #settle(chunk: Chunk, failure?: string): void {
+    if (failure === undefined) this.ledger.delivered += chunk.flows
+    else this.ledger.lose(failure, chunk.flows)
     this.ledger.filtered += chunk.filtered
     if (chunk.tooLong > 0) {
       this.ledger.lose('line_too_long', chunk.tooLong)
@@ -241,32 +301,35 @@ export class JsonLogExporter implements Exporter, TelemetrySource {
     this.ledger.waiting = this.#waiting()
     this.#inFlight--
     this.#confirmed = this.#inFlight === 0 ? this.#next : chunk.end
+    if (this.#isOff()) {
+      this.#leaveOut()
+      this.#wake.end()
+    }
     for (const flush of this.#flushes) {
       if (this.#confirmed >= flush.target && this.#inFlight === 0 && this.#lost.isEmpty) flush.done()
     }
   }
 
-  /** @returns false when the exporter was stopped meanwhile */
-  #sleep(ms: number): Promise<boolean> {
-    const { signal } = this.#stop
-    if (signal.aborted) return Promise.resolve(false)
-    return new Promise((resolve) => {
-      const stop = () => {
-        clearTimeout(timer)
-        resolve(false)
-      }
-      const timer = setTimeout(() => {
-        signal.removeEventListener('abort', stop)
-        resolve(true)
-      }, ms)
-      signal.addEventListener('abort', stop, { once: true })
-    })
+  /** Opens the file where it is not open. @returns what went wrong; the next write tries again */
+  async #open(): Promise<Error | undefined> {
+    if (this.#file.isOpen) return undefined
+    try {
+      await this.#file.open()
+      this.#keeper.ask()
+      return undefined
+    } catch (error) {
+      return error instanceof Error ? error : new Error(String(error))
+    }
   }
 
   #onFileEvent(event: FileEvent): void {
     this.#telemetry.file(event)
     if (event.kind === 'rotated') this.#keeper.ask()
   }
+}
+
+function isHopeless(error: NodeJS.ErrnoException | undefined): boolean {
+  return error !== undefined && (error.code === undefined || HOPELESS.has(error.code))
 }
 
 function nextTurn(): Promise<void> {

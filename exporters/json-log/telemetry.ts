@@ -6,6 +6,7 @@ import type { FileEvent, LogWriteError, WriteFailure } from './log-file.ts'
 /** State that the exporter knows and that is only read at a scrape. */
 export interface LogState {
   readonly fileBytes: number
+  readonly isOn: boolean
   readonly isOpen: boolean
   readonly backups: number
   readonly compressed: number
@@ -72,6 +73,17 @@ export class JsonLogTelemetry {
     this.failure = error.reason
     const fields = { path: this.#path, reason: error.reason }
     this.#logger.error(fields, `Cannot open log: ${errorText(error.cause)}; trying again with every write`)
+  }
+
+  /** The log came to be wanted, or is not wanted any more: a new beginning. */
+  switched(isOn: boolean): void {
+    this.failure = undefined
+    this.#failedAttempts = 0
+    this.#lostInTrouble = 0
+    this.#logger.info(
+      { path: this.#path },
+      isOn ? 'Log is written: filters ask for it' : 'Log is off: no filter asks for it',
+    )
   }
 
   overran(flows: number): void {
@@ -154,6 +166,7 @@ export class JsonLogTelemetry {
     sink.gauge('sluice_log_waiting_flows', 'Flows waiting to be written.', state.waitingFlows)
     const help = 'Flows waiting to be written that the kernel ring no longer holds.'
     sink.gauge('sluice_log_released_flows', help, state.releasedFlows)
+    sink.gauge('sluice_log_enabled', '1 while filters ask for a log.', state.isOn ? 1 : 0)
     sink.gauge('sluice_log_up', '1 while the log is open and its last write succeeded.', this.#isUp(state) ? 1 : 0)
   }
 
