@@ -49,6 +49,14 @@ export const ERRORS = {
     retryable: false,
     remedy: 'Give a file of flows as JSON lines, as the agent or `hubble observe -o json` writes it',
   },
+  SLUICE_KUBERNETES_CONFIG: {
+    retryable: false,
+    remedy: 'Check kubernetes.kubeconfig and kubernetes.context; in a pod, that its service account token is mounted',
+  },
+  SLUICE_KUBERNETES_API: {
+    retryable: true,
+    remedy: 'Check that the node reaches the API server and what the service account may do: `kubectl auth can-i`',
+  },
   SLUICE_USAGE: { retryable: false, remedy: 'See --help' },
 } as const
 

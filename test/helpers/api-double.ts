@@ -13,7 +13,8 @@
  *     api.expireContinues()         // the tokens only
  *     api.closeWatches('reset')     // or 'end', 'error' (an ERROR event of code 410), for one resource or all
  *     api.requests                  // the last 10,000: verb, resource, name, query, status
- *     api.url, api.caFile           // api.files() writes a pod's service-account folder, api.kubeconfig() a file's text
+ *     new ApiClient(api.access())   // or api.files(): a pod's service-account folder; api.kubeconfig(): a file's text
+ *     api.url, api.caFile, api.watching('pods')
  *
  * It has pods, namespaces, nodes, services, configmaps, endpointslices, replicasets, jobs, leases; list with limit and
  * continue tokens of one snapshot, resourceVersion with its match; watch with bookmarks, time-out and a bounded past;
@@ -30,6 +31,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import type { ClusterAccess } from '../../kubernetes/access.ts'
 import { type Fault, type FaultMatch, Faults, FaultyBody, type Verb } from './api-double-faults.ts'
 import { Lists } from './api-double-lists.ts'
 import { selectorOf } from './api-double-select.ts'
@@ -235,6 +237,13 @@ export class ApiDouble implements AsyncDisposable {
     return { KUBERNETES_SERVICE_HOST: '127.0.0.1', KUBERNETES_SERVICE_PORT: String(this.port) }
   }
 
+  /** The access that kubernetes/client.ts wants, without files. */
+  access(token = 'token'): ClusterAccess {
+    const tls = this.caFile === '' ? {} : { ca: readFileSync(this.caFile) }
+    const credentials = { headers: { authorization: `Bearer ${token}` }, tls }
+    return { server: new URL(this.url), namespace: 'testing', credentials: async () => credentials }
+  }
+
   /** Text of a kubeconfig file with one context, `double`. */
   kubeconfig(token: string): string {
     const ca = this.caFile === '' ? {} : { 'certificate-authority': this.caFile }
@@ -276,6 +285,7 @@ export class ApiDouble implements AsyncDisposable {
       this.#authorize(request, target)
       const fault = this.#faults.take(verb, collection.type.plural)
       if (fault?.kind === 'hang') return
+      if (fault?.kind === 'reset' && fault.afterMs === undefined) return void request.socket.resetAndDestroy()
       if (fault?.kind === 'status') return void answerStatus(response, fault)
       await this.#answer(target, request, response, fault)
     } catch (error) {
