@@ -1,4 +1,5 @@
 import { parseIp } from '../base/ip.ts'
+import { Listeners } from '../base/lifetime.ts'
 import { AddressTable } from './address-table.ts'
 
 /** Who claims an address, strongest first: a pod, a local interface without a known pod, a node, a service. */
@@ -7,6 +8,14 @@ type ClaimKind = (typeof CLAIM)[keyof typeof CLAIM]
 
 /** Addresses that can be known: 128 Ki, about 64,000 dual-stack pods, in at most 12.6 MB of table. */
 export const MAX_ADDRESSES = 131_072
+
+/** An address has another endpoint than before. */
+export interface AddressChange {
+  /** The address's four words begin at 0; valid during the call. */
+  readonly words: Uint32Array
+  /** 0 when nobody claims it any more. */
+  readonly ref: number
+}
 
 interface Entry {
   readonly refs: [number, number, number, number]
@@ -25,6 +34,7 @@ export class AddressBook {
   readonly #entries = new Map<string, Entry>()
   readonly #bytes = new Uint8Array(16)
   readonly #words = new Uint32Array(this.#bytes.buffer)
+  readonly #changes = new Listeners<AddressChange>()
 
   constructor(maxAddresses = MAX_ADDRESSES) {
     this.#table = new AddressTable(maxAddresses)
@@ -54,7 +64,7 @@ export class AddressBook {
     }
     entry.refs[kind] = ref
     entry.owners[kind] = owner
-    this.#table.set(this.#words, 0, 0, strongest(entry))
+    this.#point(strongest(entry))
     return true
   }
 
@@ -67,11 +77,27 @@ export class AddressBook {
     entry.owners[kind] = ''
     const ref = strongest(entry)
     if (ref !== 0) {
-      this.#table.set(this.#words, 0, 0, ref)
+      this.#point(ref)
     } else {
       this.#table.delete(this.#words, 0, 0)
       this.#entries.delete(key)
+      this.#changes.emit({ words: this.#words, ref: 0 })
     }
+  }
+
+  /** Called with every change of an address's endpoint, in the middle of it: the listener takes note and returns. */
+  onChange(listener: (change: AddressChange) => void): Disposable {
+    return this.#changes.add(listener)
+  }
+
+  /** Visits all addresses. @param visit the address's words begin at `at` */
+  forEach(visit: (words: Uint32Array, at: number, ref: number) => void): void {
+    this.#table.forEach(visit)
+  }
+
+  #point(ref: number): void {
+    this.#table.set(this.#words, 0, 0, ref)
+    this.#changes.emit({ words: this.#words, ref })
   }
 
   /** Who holds a kind of claim on an address; empty when nobody does. */

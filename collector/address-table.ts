@@ -78,6 +78,13 @@ export class AddressTable {
     return true
   }
 
+  /** Visits all entries; the table must not change meanwhile. @param visit the address's words begin at `at` */
+  forEach(visit: (words: Uint32Array, at: number, value: number) => void): void {
+    for (let slot = 0; slot < this.#values.length; slot++) {
+      if (this.#values[slot] !== 0) visit(this.#keys, slot * KEY_WORDS, this.#values[slot]!)
+    }
+  }
+
   clear(): void {
     this.#values.fill(0)
     this.#size = 0

@@ -1,4 +1,5 @@
-import { parseCidr } from '../base/ip.ts'
+import { type IpRange, parseCidr } from '../base/ip.ts'
+import { Listeners } from '../base/lifetime.ts'
 import type { CidrFacts, NodeFacts, ServiceFacts } from '../model/contracts.ts'
 import { IDENTITY } from '../model/endpoint.ts'
 import { type AddressBook, CLAIM } from './address-book.ts'
@@ -26,7 +27,8 @@ export class ClusterAddresses {
   readonly #nodes = new Map<string, NodeFacts>()
   readonly #services = new Map<string, { readonly facts: ServiceFacts; readonly ref: number }>()
   readonly #cidrs = new CidrTable()
-  #cidrVersions: { readonly ref: number; readonly labels: readonly string[] }[] = []
+  #cidrVersions: { readonly range: IpRange; readonly ref: number; readonly labels: readonly string[] }[] = []
+  readonly #cidrChanges = new Listeners<void>()
   readonly #world = new WorldCache()
 
   constructor(nodeName: string, versions: EndpointVersions, addresses: AddressBook, identities: IdentityAllocator) {
@@ -122,6 +124,17 @@ export class ClusterAddresses {
     this.#cidrs.clear()
     this.#world.clear()
     for (const facts of cidrs) if (!this.#addCidr(facts)) this.cidrsRefused++
+    this.#cidrChanges.emit()
+  }
+
+  /** Called when the named ranges were replaced. */
+  onCidrs(listener: () => void): Disposable {
+    return this.#cidrChanges.add(listener)
+  }
+
+  /** Named ranges and their endpoints; of a range that was named twice the last one holds. */
+  cidrs(): readonly { readonly range: IpRange; readonly ref: number }[] {
+    return this.#cidrVersions
   }
 
   #addCidr(facts: CidrFacts): boolean {
@@ -129,7 +142,7 @@ export class ClusterAddresses {
     if (range === undefined || this.#cidrs.isFull) return false
     const labels = cidrLabels(range, facts.labels)
     const { ref } = this.#versions.add({ identity: this.#identities.acquireLocal(labels), labels })
-    this.#cidrVersions.push({ ref, labels })
+    this.#cidrVersions.push({ range, ref, labels })
     return this.#cidrs.set(range, ref)
   }
 }

@@ -1,3 +1,4 @@
+import { Listeners } from '../base/lifetime.ts'
 import { IDENTITY } from '../model/endpoint.ts'
 import { type AddressBook, CLAIM } from './address-book.ts'
 import type { EndpointVersions } from './endpoint-versions.ts'
@@ -36,6 +37,7 @@ export class DeviceTable {
   readonly #byIp = new Map<string, Device>()
   readonly #directRefs = new Uint32Array(DIRECT_IFINDEX)
   readonly #refs = new Map<number, number>()
+  readonly #changes = new Listeners<number>()
 
   constructor(versions: EndpointVersions, addresses: AddressBook, ids: EndpointIds) {
     this.#versions = versions
@@ -50,6 +52,15 @@ export class DeviceTable {
   /** Version of the endpoint behind an interface, 0 when there is none. Allocates nothing. */
   ref(ifindex: number): number {
     return ifindex < DIRECT_IFINDEX ? this.#directRefs[ifindex]! : (this.#refs.get(ifindex) ?? 0)
+  }
+
+  /** Called with the ifindex when somebody else is behind an interface, or nobody any more. */
+  onChange(listener: (ifindex: number) => void): Disposable {
+    return this.#changes.add(listener)
+  }
+
+  ifindexes(): Iterable<number> {
+    return this.#devices.keys()
   }
 
   get(ifindex: number): Device | undefined {
@@ -106,6 +117,7 @@ export class DeviceTable {
     if (ifindex < DIRECT_IFINDEX) this.#directRefs[ifindex] = ref
     else if (ref === 0) this.#refs.delete(ifindex)
     else this.#refs.set(ifindex, ref)
+    this.#changes.emit(ifindex)
   }
 }
 

@@ -91,6 +91,16 @@ export class EndpointTable {
     return this.#devices.ref(ifindex)
   }
 
+  /** Called with the ifindex when somebody else is behind one of the node's pod interfaces. */
+  onDevice(listener: (ifindex: number) => void): Disposable {
+    return this.#devices.onChange(listener)
+  }
+
+  /** The node's pod interfaces. */
+  devices(): Iterable<number> {
+    return this.#devices.ifindexes()
+  }
+
   /** Whether it is known which addresses are behind an interface. */
   hasAddresses(ifindex: number): boolean {
     return (this.#devices.get(ifindex)?.info.ips.length ?? 0) > 0

@@ -57,6 +57,11 @@ export class RingReader implements RecordReader {
     return this.#position
   }
 
+  /** Position behind what the kernel has written so far. */
+  get produced(): number {
+    return this.#released + this.usedBytes
+  }
+
   /** Bytes that the kernel has written and that were not given back. */
   get usedBytes(): number {
     return (Atomics.load(this.#producer, 0) - low32(this.#released)) >>> 0

@@ -29,12 +29,20 @@ export function portTable(rules: readonly SidedRule[]): PortTable {
   return { other, ports: [...byPort.keys()], masks: writer.masks }
 }
 
+/** A prefix as the kernel's keys have it: IPv4 and IPv6 are looked up apart, so `::/0` holds no IPv4 address. */
+export interface NetworkPrefix {
+  /** 16 bytes, IPv4 mapped; host bits are 0. */
+  readonly bytes: Uint8Array
+  /** Over the 16 bytes: 96 and more for IPv4. */
+  readonly bits: number
+  readonly isIpv4: boolean
+}
+
 /** Prefixes that rules name, and the rules that accept an address in each, those of wider ones with them. */
 export interface PrefixTable {
   /** Rules that accept an address in none of them: struct rule_mask[2]. */
   readonly none: Uint8Array
-  /** Bits count from the start of the 16 bytes, host bits are 0. */
-  readonly prefixes: readonly { readonly bytes: Uint8Array; readonly bits: number }[]
+  readonly prefixes: readonly NetworkPrefix[]
   /** For each the two masks: struct filter_class. */
   readonly masks: Uint8Array
 }
@@ -43,9 +51,6 @@ interface Node {
   readonly prefix: Prefix
   readonly own: number[]
 }
-
-/** What holds IPv4, so that an IPv6 prefix around ::ffff:0:0/96 does not: it never holds an IPv4 address. */
-const IPV4_ROOT: Prefix = { bytes: mappedRoot(), isIpv4: true, bits: 0 }
 
 /** @param rules whose terms are tests of addresses */
 export function prefixTable(rules: readonly SidedRule[]): PrefixTable {
@@ -61,18 +66,18 @@ export function prefixTable(rules: readonly SidedRule[]): PrefixTable {
     open.push({ prefix, held })
     writer.push(held)
   }
-  const prefixes = nodes.map(({ prefix }) => ({ bytes: prefix.bytes, bits: bitsOf(prefix) }))
+  const prefixes = nodes.map(({ prefix }) => ({ ...prefix, bits: bitsOf(prefix) }))
   return { none, prefixes, masks: writer.masks }
 }
 
 function collectNodes(atoms: Atoms<IpTest>): Node[] {
   const nodes = new Map<string, Node>()
-  const add = (prefix: Prefix, atom: number | undefined) => {
+  const add = (prefix: Prefix, atom: number) => {
     const cut = withoutHostBits(prefix)
     const key = `${cut.bits}/${cut.isIpv4}/${Buffer.from(cut.bytes).toString('latin1')}`
     const node = nodes.get(key)
-    if (node === undefined) nodes.set(key, { prefix: cut, own: atom === undefined ? [] : [atom] })
-    else if (atom !== undefined) node.own.push(atom)
+    if (node === undefined) nodes.set(key, { prefix: cut, own: [atom] })
+    else node.own.push(atom)
   }
   atoms.tests.forEach((test, atom) => {
     for (const bytes of test.addresses) {
@@ -84,7 +89,6 @@ function collectNodes(atoms: Atoms<IpTest>): Node[] {
       if (prefix.isIpv4 || prefix.bits < 96 || !isMapped(prefix.bytes, 0)) add(prefix, atom)
     }
   })
-  if ([...nodes.values()].some(({ prefix }) => !prefix.isIpv4)) add(IPV4_ROOT, undefined)
   return [...nodes.values()].sort(
     (a, b) =>
       Number(a.prefix.isIpv4) - Number(b.prefix.isIpv4) ||
@@ -102,13 +106,6 @@ function withoutHostBits(prefix: Prefix): Prefix {
   const bytes = Uint8Array.from(prefix.bytes)
   for (let bit = bitsOf(prefix); bit < 128; bit++) bytes[bit >> 3]! &= ~(0x80 >> (bit & 7))
   return { ...prefix, bytes }
-}
-
-function mappedRoot(): Uint8Array {
-  const bytes = new Uint8Array(16)
-  bytes[10] = 0xff
-  bytes[11] = 0xff
-  return bytes
 }
 
 /** Masks one after another. Most things are alike, so masks are worked out once for each set of tests that hold. */

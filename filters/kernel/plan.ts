@@ -1,5 +1,6 @@
 import { FilterLimit } from '../../model/layouts.gen.ts'
 import { KNOWN_KINDS } from '../kinds.ts'
+import type { Predicate } from '../predicate.ts'
 import type { FilterConsumer, FilterRule, RuleDecision, RuleSet } from '../rules.ts'
 import { type Branch, branchesOf } from './branches.ts'
 import { Capacity } from './capacity.ts'
@@ -40,6 +41,8 @@ export interface KernelPlan {
   readonly exactBits: number
   /** By rule id. */
   readonly decisions: ReadonlyMap<string, RuleDecision>
+  /** Whether a rule looks at the node's labels: the plan is right as long as they stay as they are. */
+  readonly readsNodeLabels: boolean
   /** Whether some consumer takes every event anyway and none has a rule: nothing need be judged. */
   readonly filtersNothing: boolean
   /** Whether the rule behind a bit of the masks can match events of a kind. */
@@ -65,9 +68,16 @@ export function compileKernelPlan(set: RuleSet, node: RuleNode): KernelPlan {
     consumers,
     exactBits: consumers.reduce((bits, { bit, isExact }) => (isExact ? bits | (1 << bit) : bits), 0),
     decisions: new Map(consumers.flatMap((one) => one.rules.map(({ id, decision }) => [id, decision]))),
+    readsNodeLabels: set.consumers.some((one) => one.rules.some(({ predicate }) => readsNodeLabels(predicate))),
     filtersNothing: filtersNothing(set),
     acceptsKind: (bit, kind) => rules[bit]!.accepts('kind', kind),
   }
+}
+
+function readsNodeLabels(predicate: Predicate): boolean {
+  if (predicate.op === 'not') return readsNodeLabels(predicate.of)
+  if (predicate.op === 'all' || predicate.op === 'any') return predicate.of.some(readsNodeLabels)
+  return predicate.op === 'node-label'
 }
 
 function filtersNothing({ consumers }: RuleSet): boolean {

@@ -69,7 +69,8 @@ export class PlanKernel {
     const { none, prefixes, masks } = this.#plan.prefixes
     const address = ipBytes(end.ip)
     let best = -1
-    prefixes.forEach(({ bytes, bits }, index) => {
+    prefixes.forEach(({ bytes, bits, isIpv4 }, index) => {
+      if (isIpv4 === end.ip.includes(':')) return
       if (best >= 0 && prefixes[best]!.bits >= bits) return
       for (let bit = 0; bit < bits; bit++) {
         const at = 7 - (bit & 7)
