@@ -1,11 +1,13 @@
 import { errorText, SluiceError } from '../../base/errors.ts'
 import { type Logger, LogLimiter, silentLogger } from '../../base/logger.ts'
+import type { FlowPredicate } from '../../filters/predicate.ts'
 import { CONSUMER_BITS, type FlowJudge, type RuleSet } from '../../filters/rules.ts'
 import type { Exporter, FlowStore, TelemetrySink, TelemetrySource } from '../../model/contracts.ts'
 import { StageLedger } from '../../model/ledger.ts'
 import { BackupKeeper } from './backup-keeper.ts'
 import { Chunk, type ChunkSource } from './chunk.ts'
 import type { ResolvedJsonLogOptions } from './config.ts'
+import { type LineCount, lineBytes } from './count-lines.ts'
 import { FlowEncoder } from './encode.ts'
 import type { Emitter } from './flow-fragments.ts'
 import { type FileEvent, LogFile, LogWriteError, toWriteError } from './log-file.ts'
@@ -44,6 +46,7 @@ export class JsonLogExporter implements Exporter, TelemetrySource {
   readonly ledger = new StageLedger('json-log')
   readonly #options: ResolvedJsonLogOptions
   readonly #judge: FlowJudge | undefined
+  readonly #emitter: Emitter | undefined
   readonly #encoder: FlowEncoder
   readonly #file: LogFile
   readonly #keeper: BackupKeeper
@@ -70,6 +73,7 @@ export class JsonLogExporter implements Exporter, TelemetrySource {
     this.#options = options
     this.#judge = dependencies.judge
     this.#isOn = dependencies.isOn ?? true
+    this.#emitter = dependencies.emitter
     this.#encoder = new FlowEncoder({ fieldMask: options.fieldMask, emitter: dependencies.emitter })
     this.#telemetry = new JsonLogTelemetry(options.path, logger, new LogLimiter())
     this.#file = new LogFile({ ...options, onEvent: (event) => this.#onFileEvent(event) })
@@ -139,6 +143,15 @@ export class JsonLogExporter implements Exporter, TelemetrySource {
 
   get state(): string | undefined {
     return this.#isOn ? undefined : 'off: no ContainerNetworkLog asks for it'
+  }
+
+  /** What flows of the history would take in this log: as lineBytes(). */
+  async countLines(
+    { store, first, end }: { readonly store: FlowStore; readonly first: number; readonly end: number },
+    wants: FlowPredicate,
+    signal?: AbortSignal,
+  ): Promise<LineCount> {
+    return await lineBytes(store, first, end, wants, this.#options.fieldMask, { emitter: this.#emitter, signal })
   }
 
   async flush(deadlineMs: number): Promise<void> {

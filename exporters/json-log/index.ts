@@ -13,6 +13,7 @@ export {
   type ResolvedJsonLogOptions,
   resolveJsonLogOptions,
 } from './config.ts'
+export { type CountLinesOptions, type LineCount, lineBytes } from './count-lines.ts'
 export { DEFAULT_EMITTER, type EncoderOptions, FlowEncoder } from './encode.ts'
 export { type JsonLogDependencies, JsonLogExporter } from './exporter.ts'
 export type { Emitter } from './flow-fragments.ts'

@@ -2,6 +2,7 @@ import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client
 import { errorText, SluiceError } from '../../base/errors.ts'
 import { type HostPort, parseHostPort, WANT_HOST_PORT } from '../../base/listen-address.ts'
 import { type Logger, LogLimiter } from '../../base/logger.ts'
+import type { FlowPredicate } from '../../filters/predicate.ts'
 import type { ConsumerOffer, RuleSet } from '../../filters/rules.ts'
 import type {
   EndpointEvent,
@@ -17,8 +18,9 @@ import { EventType } from '../../model/layouts.gen.ts'
 import { StageLedger } from '../../model/ledger.ts'
 import { DEFAULT_ADDRESS, DEFAULT_METRICS, type PrometheusConfig, type PrometheusDependencies } from './config.ts'
 import { type MetricConfig, type MetricSpec, metricSpecs, parseMetrics } from './context/options.ts'
+import { countSeries, type SeriesCount } from './count-series.ts'
 import { MetricsServer } from './http/server.ts'
-import { type MetricChanges, MetricSet } from './metric-set.ts'
+import { type MetricChanges, MetricSet, type MetricSetOptions } from './metric-set.ts'
 import type { MetricsRegistry } from './registry-text.ts'
 import type { ScrapeText } from './render.ts'
 import { joined, ScrapeQueue } from './scrape.ts'
@@ -53,6 +55,7 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
   readonly #logger: Logger
   readonly #limiter = new LogLimiter()
   readonly #now: () => number
+  readonly #bounds: Pick<MetricSetOptions, 'maxSeries' | 'maxSeriesPerFamily'>
   readonly #review: SeriesReview | undefined
   readonly #lost = new Map<string, number>()
   readonly #defaults: readonly [Counter<'code'>, Histogram<'code'>]
@@ -73,9 +76,13 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
     this.#logger = logger
     this.#now = dependencies.now ?? Date.now
     this.#stale = new StalePods(config.staleDelayMs)
+    const { maxSeries, maxSeriesPerFamily } = config
+    this.#bounds = {
+      ...(maxSeries === undefined ? {} : { maxSeries }),
+      ...(maxSeriesPerFamily === undefined ? {} : { maxSeriesPerFamily }),
+    }
     this.metrics = new MetricSet(specsOf(config.metrics ?? DEFAULT_METRICS.join(' ')), {
-      ...(config.maxSeries === undefined ? {} : { maxSeries: config.maxSeries }),
-      ...(config.maxSeriesPerFamily === undefined ? {} : { maxSeriesPerFamily: config.maxSeriesPerFamily }),
+      ...this.#bounds,
       judge,
       onSeries: (family, slot) => this.#stale.onSeries(family, slot, this.#now()),
     })
@@ -206,6 +213,21 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
    */
   reconfigure(metrics: string | readonly MetricConfig[]): MetricChanges {
     return this.metrics.reconfigure(specsOf(metrics))
+  }
+
+  /**
+   * What a metric in force would take of a scrape if it counted flows of the history: as countSeries().
+   *
+   * @param consumer `metric/flow`; one that is not enabled takes nothing
+   */
+  async countSeries(
+    consumer: string,
+    { store, first, end }: { readonly store: FlowStore; readonly first: number; readonly end: number },
+    wants: FlowPredicate,
+    signal?: AbortSignal,
+  ): Promise<SeriesCount> {
+    const specs = this.metrics.metrics.map(({ spec }) => spec).filter(({ name }) => consumer === `metric/${name}`)
+    return await countSeries(store, first, end, specs, wants, { ...this.#bounds, signal })
   }
 
   /** What is not counted at present, for `sluice status`; undefined when every metric is. */

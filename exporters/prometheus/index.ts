@@ -14,6 +14,7 @@ export {
   metricSpecs,
   parseMetrics,
 } from './context/options.ts'
+export { type CountSeriesOptions, countSeries, type SeriesCount } from './count-series.ts'
 export { PrometheusExporter } from './exporter.ts'
 export { HANDLERS } from './handlers/index.ts'
 export type { MetricChanges } from './metric-set.ts'

@@ -1,27 +1,11 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { TimeSlice } from '../../base/time-slice.ts'
 import type { Family } from './series/family.ts'
 import type { Format } from './series/text.ts'
 
-/** Longest stretch of rendering before other work gets its turn, milliseconds: well below the bound of 10. */
-const SLICE_MS = 3
 /** Marks applied between two looks at the clock. */
 const MARKS_PER_LOOK = 16
 /** Size of one piece of a response: a socket takes it in one write. */
 export const PART_BYTES = 262_144
-
-/** Gives way to other work when its slice is over. */
-export class TimeSlice {
-  #startedMs = performance.now()
-
-  get isOver(): boolean {
-    return performance.now() - this.#startedMs > SLICE_MS
-  }
-
-  async yield(): Promise<void> {
-    await nextTurn()
-    this.#startedMs = performance.now()
-  }
-}
 
 /** Memory of finished responses, used again: a scrape of 15 MB would else be 15 MB of garbage. */
 export class PartPool {

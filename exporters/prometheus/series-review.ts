@@ -1,9 +1,9 @@
+import { TimeSlice } from '../../base/time-slice.ts'
 import type { FilterConsumer, FlowJudge, RuleSet } from '../../filters/rules.ts'
 import type { FlowStore } from '../../model/contracts.ts'
 import { isUnfiltered, rulesKey } from './consumer-rules.ts'
 import { LateFlows } from './late-flows.ts'
 import { type Metric, type MetricSet, setMode } from './metric-set.ts'
-import { TimeSlice } from './render.ts'
 import type { Sweep } from './series/visibility.ts'
 
 /** How far back the history is asked which series are still wanted: some tenths of a second of work in slices. */

@@ -1,6 +1,7 @@
+import { TimeSlice } from '../../base/time-slice.ts'
 import { type MetricSpec, parseMetrics } from '../../exporters/prometheus/context/options.ts'
 import { MetricSet, type MetricSetOptions } from '../../exporters/prometheus/metric-set.ts'
-import { FamilyRenderer, PartPool, ScrapeText, TimeSlice } from '../../exporters/prometheus/render.ts'
+import { FamilyRenderer, PartPool, ScrapeText } from '../../exporters/prometheus/render.ts'
 import type { Format } from '../../exporters/prometheus/series/text.ts'
 import { type FlowSpec, TestFlowStore } from './flow-store.ts'
 

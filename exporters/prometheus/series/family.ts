@@ -1,7 +1,7 @@
 import type { SeriesBudget } from './budget.ts'
 import { KeyTable } from './key-table.ts'
 import { LineText } from './line-text.ts'
-import { escapeLabel, type FamilyType, type Format, familyHeader, samplePrefix } from './text.ts'
+import { escapeLabel, type FamilyType, type Format, familyHeader, samplePrefix, valueText } from './text.ts'
 import { OVERFLOW_TEXT, OVERFLOW_VALUE, type ValueTable } from './value-table.ts'
 import { type CountMode, type Sweep, Visibility } from './visibility.ts'
 
@@ -231,11 +231,33 @@ export abstract class Family {
     for (let field = 0; field < this.fields; field++) text.remove(first + field)
     if (!this.#table.isLive(slot) || this.#visibility.isHidden(slot) || text.isMarked(slot)) return
     const labels = this.#labelText(slot)
-    for (let field = 0; field < this.fields; field++) {
-      const { suffix, label } = this.line(field, format)
-      const all = labels === '' ? label : label === '' ? labels : `${labels},${label}`
-      text.insert(first + field, samplePrefix(this.name + suffix, all))
+    for (let field = 0; field < this.fields; field++) text.insert(first + field, this.#prefix(labels, field, format))
+  }
+
+  #prefix(labels: string, field: number, format: Format): string {
+    const { suffix, label } = this.line(field, format)
+    const all = labels === '' ? label : label === '' ? labels : `${labels},${label}`
+    return samplePrefix(this.name + suffix, all)
+  }
+
+  /** Slots that series may be in: 0 to this, exclusive. */
+  get slots(): number {
+    return this.#table.highWater
+  }
+
+  /** Bytes in the classic format of the lines of the series in `count` slots from one on. */
+  textBytes(from: number, count: number): number {
+    const end = Math.min(from + count, this.#table.highWater)
+    let bytes = 0
+    for (let slot = from; slot < end; slot++) {
+      if (!this.#table.isLive(slot) || this.#visibility.isHidden(slot)) continue
+      const labels = this.#labelText(slot)
+      for (let field = 0; field < this.fields; field++) {
+        const value = valueText(this.values[slot * this.fields + field]!)
+        bytes += Buffer.byteLength(this.#prefix(labels, field, 'text')) + value.length + 1
+      }
     }
+    return bytes
   }
 
   /** Suffixes that changed since the last scrape in OpenMetrics. */
