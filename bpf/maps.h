@@ -218,11 +218,10 @@ struct prefix_lengths {
 /* Index into filter_lengths; 0 and 1: filter_prefixes of each set. */
 #define LENGTHS_NETWORKS 2
 
-/* Value: struct rule_mask. */
+/* Value: struct filter_class: as a source's port, as a destination's. */
 struct filter_port_key {
 	__u16 port;
-	__u8 side;               /* 0 source, 1 destination */
-	__u8 set;
+	__u16 set;
 };
 
 struct filter_match_key {

@@ -228,8 +228,7 @@ export const NETWORK_KEY = {
 export const FILTER_PORT_KEY = {
   SIZE: 4,
   port: 0,
-  side: 2,
-  set: 3,
+  set: 2,
 } as const
 
 /** struct prefix_lengths: size and byte offset of each member. */

@@ -100,6 +100,7 @@ export interface Addon {
     repeat: number,
   ): [retval: number, dataSize: number, ctxSize: number, durationNs: number]
   programRunAsync(fd: number, ctx: Uint8Array): Promise<number>
+  gracePeriod(): Promise<number>
   programInfo(fd: number): ProgramInfo
   statsEnable(): number
   linkCreateTcx(program: number, ifindex: number, egress: boolean): number
@@ -133,6 +134,8 @@ export interface Addon {
     count: number,
     remove: boolean,
   ): number
+  mapUpdateBatch(fd: number, keys: Uint8Array, values: Uint8Array, count: number): number
+  mapDeleteBatch(fd: number, keys: Uint8Array, keySize: number, count: number): number
   ringMap(fd: number, size: number): [consumer: ArrayBuffer, producer: ArrayBuffer, data: ArrayBuffer]
   netlinkLinks(): LinkInfo[]
   netlinkAddresses(): AddressInfo[]

@@ -37,4 +37,4 @@ export {
 export { defaultRouteDevices, LinkFlag, listAddresses, listLinks, watchLinks } from './netlink.ts'
 export { currentNetnsCookie, Netns, openNetns } from './netns.ts'
 export { BpfObject } from './object.ts'
-export { BpfProgram, enableStats, type TestRunOptions, type TestRunResult } from './program.ts'
+export { BpfProgram, enableStats, gracePeriod, type TestRunOptions, type TestRunResult } from './program.ts'

@@ -55,6 +55,14 @@ export class BpfProgram extends Descriptor {
   }
 }
 
+/**
+ * Resolves when every program that runs now is done (RCU), after 10 to 30 ms: what they found in maps before this call is in
+ * no one's hands any more.
+ */
+export async function gracePeriod(): Promise<void> {
+  await addon().gracePeriod()
+}
+
 /** The kernel measures programs' run time and count until this is disposed, about 20 ns a run. */
 export function enableStats(): Descriptor {
   return new Descriptor(addon().statsEnable())

@@ -314,14 +314,15 @@ static __always_inline int has_ports(__u8 protocol)
 static __noinline int narrow_by_port(struct filter_match_key *found, const struct filter_rules *rules, __u32 port,
 				     __u32 side)
 {
-	struct filter_port_key key = { .port = port, .side = side, .set = found->set };
-	const struct rule_mask *mask = NULL;
+	struct filter_port_key key = { .port = port, .set = found->set };
+	const struct filter_class *known = NULL;
 
 	if (rules->uses & FILTER_USES_PORTS)
-		mask = bpf_map_lookup_elem(&filter_ports, &key);
-	if (!mask)
-		mask = side ? &rules->other_port[1] : &rules->other_port[0];
-	narrow(&found->rules, mask);
+		known = bpf_map_lookup_elem(&filter_ports, &key);
+	if (known)
+		narrow(&found->rules, side ? &known->to : &known->from);
+	else
+		narrow(&found->rules, side ? &rules->other_port[1] : &rules->other_port[0]);
 	return 0;
 }
 

@@ -139,7 +139,7 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, FILTER_LIMIT_PORTS);
 	__type(key, struct filter_port_key);
-	__type(value, struct rule_mask);
+	__type(value, struct filter_class);
 } filter_ports SEC(".maps");
 
 struct {

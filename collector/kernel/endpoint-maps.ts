@@ -1,4 +1,4 @@
-import { ENDPOINT_CONFIG } from '../../model/layouts.gen.ts'
+import { ENDPOINT_CONFIG, FilterClassId } from '../../model/layouts.gen.ts'
 import type { BpfMap } from '../../native/index.ts'
 
 /** The maps that say whose a device or a namespace is: `endpoints` (ifindex → endpoint_config), `netns` (cookie → ifindex). */
@@ -15,9 +15,19 @@ export class EndpointMaps {
     this.#netns = netns
   }
 
-  /** @param kind EndpointKind @throws Error E2BIG when the map is full */
+  /**
+   * What filters know of a device that is there already stays (filter-maps.ts); a new one is nobody's to them yet, so that
+   * user space decides for it.
+   *
+   * @param kind EndpointKind @throws Error E2BIG when the map is full
+   */
   set(ifindex: number, slot: number, kind: number, endpointId = slot): void {
     this.#key.setUint32(0, ifindex, true)
+    if (!this.#endpoints.lookup(bytes(this.#key), bytes(this.#value))) {
+      bytes(this.#value).fill(0)
+      this.#value.setUint16(ENDPOINT_CONFIG.classes, FilterClassId.UNDECIDED, true)
+      this.#value.setUint16(ENDPOINT_CONFIG.classes + 2, FilterClassId.UNDECIDED, true)
+    }
     this.#value.setUint32(ENDPOINT_CONFIG.slot, slot, true)
     this.#value.setUint32(ENDPOINT_CONFIG.endpointId, endpointId, true)
     this.#value.setUint8(ENDPOINT_CONFIG.kind, kind)

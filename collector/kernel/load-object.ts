@@ -16,7 +16,22 @@ export const TRACEPOINTS: Readonly<Record<string, string>> = {
 }
 
 /** Maps that share the numbering of slots and devices: when one is made anew, all are. */
-const SLOT_MAPS = ['flows', 'endpoints', 'netns', 'endpoint_counters', 'drop_counters'] as const
+const SLOT_MAPS = ['flows', 'endpoints', 'netns', 'endpoint_counters', 'drop_counters']
+/** Maps that make up the filters in force: with one of them empty the others would let nothing through. */
+const FILTER_MAPS = [
+  'filter_state',
+  'filter_rules',
+  'filter_classes',
+  'filter_ports',
+  'filter_prefixes',
+  'filter_lengths',
+  'filter_match_ids',
+  'filter_matches',
+  'filter_counts',
+  'filter_next',
+  'addresses',
+  'networks',
+]
 /** Of no use to a next agent. */
 const UNPINNED: ReadonlySet<string> = new Set(['scratch', 'l7_tokens'])
 
@@ -167,8 +182,9 @@ function takeOver(
     if (fits) pinned.set(wanted.name, map)
     else retiring.set(wanted.name, map)
   }
-  if (SLOT_MAPS.some((name) => !pinned.has(name))) {
-    for (const name of SLOT_MAPS) {
+  for (const group of [SLOT_MAPS, FILTER_MAPS]) {
+    if (group.every((name) => pinned.has(name))) continue
+    for (const name of group) {
       const map = pinned.get(name)
       if (map) retiring.set(name, map)
       pinned.delete(name)

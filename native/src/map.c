@@ -146,6 +146,54 @@ static napi_value map_batch(napi_env env, napi_callback_info info)
 	return make_i32(env, err == -ENOENT ? -1 - (int32_t)count : (int32_t)count);
 }
 
+/*
+ * mapUpdateBatch(fd, keys, values, count) → entries written: fewer than count when the one behind them found the map full,
+ * or, in an array, has an index that is not there.
+ */
+static napi_value map_update_batch(napi_env env, napi_callback_info info)
+{
+	LIBBPF_OPTS(bpf_map_batch_opts, opts);
+	struct bytes keys, values;
+	napi_value args[4];
+	uint32_t count;
+	int fd, err;
+
+	read_args(env, info, 4, args);
+	if (!arg_i32(env, args[0], "fd", &fd) || !arg_bytes(env, args[1], "keys", &keys) ||
+	    !arg_bytes(env, args[2], "values", &values) || !arg_u32(env, args[3], "count", &count))
+		return NULL;
+	if (!count)
+		return make_u32(env, 0);
+	err = bpf_map_update_batch(fd, keys.data, values.data, &count, &opts);
+	if (err && err != -E2BIG)
+		return throw_errno(env, err, "Cannot write a batch to a map");
+	return make_u32(env, count);
+}
+
+/* mapDeleteBatch(fd, keys, keySize, count) → entries that were there; the kernel stops at one that was not, this goes on */
+static napi_value map_delete_batch(napi_env env, napi_callback_info info)
+{
+	LIBBPF_OPTS(bpf_map_batch_opts, opts);
+	uint32_t size, count, done, at = 0, deleted = 0;
+	struct bytes keys;
+	napi_value args[4];
+	int fd, err;
+
+	read_args(env, info, 4, args);
+	if (!arg_i32(env, args[0], "fd", &fd) || !arg_bytes(env, args[1], "keys", &keys) ||
+	    !arg_u32(env, args[2], "keySize", &size) || !arg_u32(env, args[3], "count", &count))
+		return NULL;
+	while (at < count) {
+		done = count - at;
+		err = bpf_map_delete_batch(fd, keys.data + (size_t)at * size, &done, &opts);
+		if (err && err != -ENOENT)
+			return throw_errno(env, err, "Cannot delete a batch from a map");
+		deleted += done;
+		at += err ? done + 1 : done;
+	}
+	return make_u32(env, deleted);
+}
+
 /* memory handed to JavaScript as an ArrayBuffer; unmapped by the collector when the last view is gone */
 static void unmap(napi_env env, void *data, void *hint)
 {
@@ -202,7 +250,8 @@ void export_map(napi_env env, napi_value exports)
 	static const struct function functions[] = {
 		{ "mapCreate", map_create }, { "mapInfo", map_info },	  { "mapLookup", map_lookup },
 		{ "mapUpdate", map_update }, { "mapDelete", map_delete }, { "mapNextKey", map_next_key },
-		{ "mapBatch", map_batch },   { "ringMap", ring_map },
+		{ "mapBatch", map_batch },   { "mapUpdateBatch", map_update_batch },
+		{ "mapDeleteBatch", map_delete_batch }, { "ringMap", ring_map },
 	};
 
 	export_functions(env, exports, functions, ARRAY_SIZE(functions));

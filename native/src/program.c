@@ -8,6 +8,7 @@
 #include <linux/membarrier.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 /*
@@ -57,17 +58,28 @@ struct run {
 	uint32_t retval;
 };
 
+/*
+ * Waits until every program that runs now is done: 10 to 30 ms. The call is refused on kernels with CPUs that have no tick
+ * (nohz_full): there a time has to do that is thousands of times that of a program.
+ */
+static void wait_for_programs(void)
+{
+	const struct timespec long_enough = { .tv_nsec = 50 * 1000 * 1000 };
+
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0))
+		nanosleep(&long_enough, NULL);
+}
+
+/* A descriptor below 0 is no program: then the wait is all there is to do. */
 static void run_in_worker(napi_env env, void *data)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, opts);
 	struct run *run = data;
 
 	(void)env;
-	/*
-	 * Waits until every program that runs now is done. Refused on kernels with CPUs that have no tick (nohz_full):
-	 * there the time between two runs has to do.
-	 */
-	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+	wait_for_programs();
+	if (run->fd < 0)
+		return;
 	opts.ctx_in = run->ctx.data;
 	opts.ctx_size_in = (uint32_t)run->ctx.size;
 	run->err = bpf_prog_test_run_opts(run->fd, &opts);
@@ -86,9 +98,20 @@ static void run_done(napi_env env, napi_status status, void *data)
 		napi_get_and_clear_last_exception(env, &error);
 		napi_reject_deferred(env, run->deferred, error);
 	}
-	napi_delete_reference(env, run->context);
+	if (run->context)
+		napi_delete_reference(env, run->context);
 	napi_delete_async_work(env, run->work);
 	free(run);
+}
+
+static napi_value queue_run(napi_env env, struct run *run)
+{
+	napi_value promise;
+
+	napi_create_promise(env, &run->deferred, &promise);
+	napi_create_async_work(env, NULL, make_string(env, "sluice:bpf-run"), run_in_worker, run_done, run, &run->work);
+	napi_queue_async_work(env, run->work);
+	return promise;
 }
 
 /*
@@ -98,7 +121,7 @@ static void run_done(napi_env env, napi_status status, void *data)
  */
 static napi_value program_run_async(napi_env env, napi_callback_info info)
 {
-	napi_value args[2], promise;
+	napi_value args[2];
 	struct run *run;
 
 	read_args(env, info, 2, args);
@@ -110,10 +133,19 @@ static napi_value program_run_async(napi_env env, napi_callback_info info)
 		return NULL;
 	}
 	napi_create_reference(env, args[1], 1, &run->context);
-	napi_create_promise(env, &run->deferred, &promise);
-	napi_create_async_work(env, NULL, make_string(env, "sluice:bpf-run"), run_in_worker, run_done, run, &run->work);
-	napi_queue_async_work(env, run->work);
-	return promise;
+	return queue_run(env, run);
+}
+
+/* gracePeriod() → a promise, kept when every program that runs now is done */
+static napi_value grace_period(napi_env env, napi_callback_info info)
+{
+	struct run *run = calloc(1, sizeof(*run));
+
+	(void)info;
+	if (!run)
+		return throw_errno(env, ENOMEM, "Cannot wait for bpf programs");
+	run->fd = -1;
+	return queue_run(env, run);
 }
 
 /* programInfo(fd) → { id, type, name, tag, runTimeNs, runCount, verifiedInstructions } */
@@ -158,6 +190,7 @@ void export_program(napi_env env, napi_value exports)
 	static const struct function functions[] = {
 		{ "programTestRun", program_test_run },
 		{ "programRunAsync", program_run_async },
+		{ "gracePeriod", grace_period },
 		{ "programInfo", program_info },
 		{ "statsEnable", stats_enable },
 	};
