@@ -10,6 +10,8 @@ export interface StreamCall<Request, Response> {
   readonly request: Request
   /** What the client sent beside the request. */
   readonly metadata: Metadata
+  /** Address of the client, or what grpc-js says of a unix socket's. */
+  readonly peer: string
   /** @param done called when the message was taken @returns false when the client must take something first */
   write(message: Response, done?: () => void): boolean
   /** Counts messages that went out in one write. */
@@ -110,6 +112,7 @@ export class Calls {
         resource = handler({
           request: call.request,
           metadata: call.metadata,
+          peer: call.getPeer(),
           write: (message, done) => !isEnded && call.write(message, done),
           sent: (count) => {
             counters.messagesSent += count

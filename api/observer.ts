@@ -1,4 +1,5 @@
 import type { ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js'
+import { disposable } from '../base/lifetime.ts'
 import type { FlowStore } from '../model/contracts.ts'
 import { AgentEventStream } from './agent-event-stream.ts'
 import type { AgentEventRing } from './agent-events.ts'
@@ -24,6 +25,7 @@ import {
   ServerStatusResponse,
 } from './gen/observer/observer.ts'
 import { NodeState } from './gen/relay/relay.ts'
+import type { LiveQueries } from './live-queries.ts'
 import type { PeerNode } from './peer.ts'
 import type { SliceScheduler } from './slices.ts'
 
@@ -45,6 +47,7 @@ export interface ObserverParts {
   readonly namespaces: NamespaceSource
   readonly agentEvents: AgentEventRing
   readonly compileFilters: FilterCompiler
+  readonly queries: LiveQueries
   /** Sluice's version, without a leading v. */
   readonly version: string
   /** This node, as other nodes reach it. */
@@ -93,10 +96,16 @@ export class Observer {
   }
 
   #getFlows(call: StreamCall<GetFlowsRequest, FramedBatch>): Disposable {
-    const { store, scheduler, now, compileFilters } = this.#parts
+    const { store, scheduler, now, compileFilters, queries } = this.#parts
     const query = parseFlowQuery(call.request, compileFilters)
     const withExtensions = call.metadata.get(EXTENSIONS_METADATA)[0] === '1'
-    return new FlowStream({
+    const announced = queries.announce(query, {
+      userAgent: String(call.metadata.get('user-agent')[0] ?? ''),
+      peer: call.peer,
+      whitelist: call.request.whitelist,
+      blacklist: call.request.blacklist,
+    })
+    const stream = new FlowStream({
       store,
       query,
       scheduler,
@@ -111,6 +120,10 @@ export class Observer {
         end: () => call.end(),
         fail: (error) => call.fail(error),
       },
+    })
+    return disposable(() => {
+      stream[Symbol.dispose]()
+      announced[Symbol.dispose]()
     })
   }
 

@@ -14,6 +14,7 @@ import { PeerService } from './gen/peer/peer.ts'
 import { AgentService } from './gen/sluice/v1/agent.ts'
 import { FiltersService } from './gen/sluice/v1/filters.ts'
 import { type Listener, type ListenSpec, listen } from './listener.ts'
+import { LiveQueries, type OnQuery } from './live-queries.ts'
 import { type NamespaceSource, Observer } from './observer.ts'
 import { type PeerNode, type PeerSource, peerServerName, peerService } from './peer.ts'
 import { addReflection } from './reflection.ts'
@@ -35,6 +36,8 @@ export interface ApiDeps {
   readonly filters?: FilterInfo
   /** Nodes for Peer.Notify; this node alone unless given. */
   readonly peers?: PeerSource
+  /** Told of each client that follows flows, so that filters in the kernel let out what it wants. */
+  readonly onQuery?: OnQuery
   readonly log?: Logger
   /** Wall clock, milliseconds. */
   readonly now?: () => number
@@ -83,6 +86,7 @@ export class ApiServer implements AsyncDisposable, TelemetrySource {
   readonly #server: Server
   readonly #calls: Calls
   readonly #scheduler = new SliceScheduler()
+  readonly #queries: LiveQueries
   readonly #observer: Observer
   readonly #health = new HealthImplementation()
   readonly #listeners: { listener: Listener; injector: ConnectionInjector; isTls: boolean }[] = []
@@ -97,6 +101,7 @@ export class ApiServer implements AsyncDisposable, TelemetrySource {
     const now = deps.now ?? Date.now
     this.agentEvents = deps.agentEvents ?? new AgentEventRing(deps.store.context.nodeName, { now })
     this.#calls = new Calls({ maxStreams: options.maxStreams ?? DEFAULT_MAX_STREAMS, version: deps.version })
+    this.#queries = new LiveQueries(deps.onQuery, this.#log, now)
     this.#observer = new Observer({
       store: deps.store,
       calls: this.#calls,
@@ -104,6 +109,7 @@ export class ApiServer implements AsyncDisposable, TelemetrySource {
       namespaces: deps.namespaces ?? { list: () => [] },
       agentEvents: this.agentEvents,
       compileFilters: compileFlowFilters,
+      queries: this.#queries,
       version: deps.version,
       self: () => this.#self(),
       now,
@@ -229,6 +235,7 @@ export class ApiServer implements AsyncDisposable, TelemetrySource {
 
   collect(sink: TelemetrySink): void {
     this.#calls.collect(sink)
+    this.#queries.collect(sink)
     const { flowsSent, flowsScanned, flowsLost, lostEventsSent } = this.#observer.counters
     sink.gauge('sluice_api_streams', 'Streaming calls under way', this.#calls.streams)
     sink.gauge('sluice_api_connections', 'Open connections', this.#connections.size)
