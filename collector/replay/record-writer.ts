@@ -1,5 +1,5 @@
 import { parseIp } from '../../base/ip.ts'
-import { EVENT_VERSION, FLOW_EVENT } from '../../model/layouts.gen.ts'
+import { ConsumerFlag, EVENT_VERSION, FilterLimit, FLOW_EVENT } from '../../model/layouts.gen.ts'
 import type { ReplayedFlow } from './flow-line.ts'
 
 /** Numbers for the kernel's words; 0 for those that there is no number for. */
@@ -7,6 +7,9 @@ interface WordNumbers {
   reason(name: string): number
   place(text: string): number
 }
+
+/** For every consumer, and no kernel has judged it: who wants it is decided here. */
+const CONSUMERS = 2 ** FilterLimit.CONSUMERS - 1 + 2 ** ConsumerFlag.UNDECIDED
 
 const MAC = /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i
 
@@ -55,8 +58,7 @@ export class RecordWriter {
     this.#u16(at + FLOW_EVENT.dstPort, flow.dstPort)
     this.#u16(at + FLOW_EVENT.l4Info, flow.l4Info)
     this.#u32(at + FLOW_EVENT.ifindex, flow.ifindex)
-    // Every consumer wants it: what a replay leaves out, the exporters' own filters do.
-    this.#u32(at + FLOW_EVENT.consumers, 0xffff_ffff)
+    this.#u32(at + FLOW_EVENT.consumers, CONSUMERS)
     this.#u32(at + FLOW_EVENT.srcIdentity, flow.source.identity)
     this.#u32(at + FLOW_EVENT.dstIdentity, flow.destination.identity)
   }

@@ -5,6 +5,7 @@ import { gzipSync } from 'node:zlib'
 import fc from 'fast-check'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import type { LostRecords } from '../../model/contracts.ts'
+import { ConsumerFlag } from '../../model/layouts.gen.ts'
 import { flowSummary } from '../../model/summary.ts'
 import { RecordClock } from '../clock.ts'
 import { Collector } from '../pipeline.ts'
@@ -181,6 +182,14 @@ describe('ReplaySource', () => {
     })
     expect([third.isReply, third.packets]).toEqual([true, 0])
     expect(state.namespaces.list().map(({ namespace }) => namespace)).toEqual(['db', 'shop'])
+  })
+
+  test('leaves to user space who wants a flow: no kernel has judged it', async () => {
+    const { source, flow } = await replay(envelope(trace))
+    await source.start()
+    const { consumers } = flow(0)
+    expect((consumers >>> ConsumerFlag.UNDECIDED) & 1).toBe(1)
+    expect(consumers & 0x3fff_ffff).toBe(0x3fff_ffff)
   })
 
   test('counts and names bad lines and goes on', async () => {
