@@ -3,7 +3,10 @@ import { SluiceError } from '../base/errors.ts'
 /** Exit codes of every command; docs/cli.md and --help are written from this table. */
 export const EXIT_CODES = {
   OK: { code: 0, meaning: 'done; also when it was told to stop (Ctrl-C, SIGTERM)' },
-  FAILED: { code: 1, meaning: 'failed: no server there, kernel refuses, doctor found something missing' },
+  FAILED: {
+    code: 1,
+    meaning: 'failed: no server there, kernel refuses, doctor found something missing, filters test refuses a file',
+  },
   USAGE: { code: 2, meaning: 'wrong usage: flag, value, configuration or lab file' },
   NOT_CLOSED: { code: 3, meaning: 'sluice ledger: the counts do not add up' },
 } as const

@@ -5,6 +5,7 @@ import { addCompletionCommand } from './commands/completion.ts'
 import type { CommandContext } from './commands/context.ts'
 import { addDemoCommand } from './commands/demo.ts'
 import { addDoctorCommand } from './commands/doctor.ts'
+import { addFiltersCommand } from './commands/filters.ts'
 import { addLabCommand } from './commands/lab.ts'
 import { addLedgerCommand } from './commands/ledger.ts'
 import { addListCommand } from './commands/list.ts'
@@ -47,6 +48,7 @@ export function createProgram(context: CommandContext): Command {
     addStatusCommand,
     addListCommand,
     addLedgerCommand,
+    addFiltersCommand,
     addDemoCommand,
     addLabCommand,
     addAgentCommand,

@@ -101,11 +101,12 @@ const DESTINATION = 2
 const L7 = 1
 
 /** One record of the history, and what its numbers stand for, written anew for each flow. */
-class FlowSlot {
+export class FlowSlot {
   readonly #arrays = new SlotArrays(new ArrayBuffer(FLOW_SLOT.SIZE))
   readonly #data = new DataView(this.#arrays.u8.buffer)
   #view: FlowView | undefined
 
+  /** The flow that was written last. */
   get view(): FlowView {
     return this.#view!
   }
