@@ -124,7 +124,7 @@ const STATUS = {
     warnings: {
       type: 'array',
       maxItems: LIMITS.mistakes + 1,
-      items: text('', 2048),
+      items: text('One sentence.', 2048),
       description: 'What is accepted and hardly meant.',
     },
     observedGeneration: { type: 'integer', format: 'int64', minimum: 0 },
@@ -141,8 +141,8 @@ const STATUS = {
         properties: {
           type: text('Accepted: the document is well formed. Applied: its filters are in force.', 64),
           status: { type: 'string', enum: ['True', 'False', 'Unknown'] },
-          reason: text('', 64),
-          message: text('', 32_768),
+          reason: text('As the reason of the status.', 64),
+          message: text('For people.', 32_768),
           lastTransitionTime: time('When the status last changed.'),
           observedGeneration: { type: 'integer', format: 'int64', minimum: 0 },
         },

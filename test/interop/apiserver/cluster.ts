@@ -17,6 +17,25 @@ export interface Output {
   readonly code: number
 }
 
+/** A request of a service account, from the server's audit log. */
+export interface AuditedRequest {
+  /** `system:serviceaccount:kube-system:sluice` */
+  readonly user: string
+  readonly verb: string
+  /** `pods`, `containernetworklogs/status`; empty for a path that is no resource. */
+  readonly resource: string
+  readonly name: string
+  readonly status: number
+}
+
+/** Notes the answers to service accounts, and the beginnings of their watches. */
+const AUDIT_POLICY = {
+  apiVersion: 'audit.k8s.io/v1',
+  kind: 'Policy',
+  omitStages: ['RequestReceived'],
+  rules: [{ level: 'Metadata', userGroups: ['system:serviceaccounts'] }, { level: 'None' }],
+}
+
 /** Tries for a port that another process may take between the choice and the start. */
 const START_TRIES = 3
 const READY_TIMEOUT_MS = 120_000
@@ -79,6 +98,7 @@ export class Cluster implements AsyncDisposable {
     const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
     await writeFile(join(this.folder, 'accounts.key'), privateKey.export({ type: 'pkcs8', format: 'pem' }))
     await writeFile(join(this.folder, 'accounts.pub'), publicKey.export({ type: 'spki', format: 'pem' }))
+    await writeFile(join(this.folder, 'audit-policy.json'), JSON.stringify(AUDIT_POLICY))
     await writeFile(join(this.folder, 'tokens.csv'), `${this.adminToken},admin,1,"system:masters"\n`)
   }
 
@@ -130,6 +150,8 @@ export class Cluster implements AsyncDisposable {
       `--service-account-key-file=${join(this.folder, 'accounts.pub')}`,
       `--service-account-signing-key-file=${join(this.folder, 'accounts.key')}`,
       '--service-cluster-ip-range=10.96.0.0/16',
+      `--audit-policy-file=${join(this.folder, 'audit-policy.json')}`,
+      `--audit-log-path=${this.#auditFile}`,
       // Its own address among the endpoints of the service kubernetes may not be a loopback address.
       '--endpoint-reconciler-type=none',
       // No controller makes the account `default` that this one would give to pods.
@@ -164,6 +186,21 @@ export class Cluster implements AsyncDisposable {
     return body.status.token as string
   }
 
+  /** What service accounts asked for and were answered, in the order of the answers. */
+  async audit(): Promise<AuditedRequest[]> {
+    const lines = (await readFile(this.#auditFile, 'utf8')).split('\n').filter((line) => line !== '')
+    return lines.map((line) => {
+      const { user, verb, objectRef = {}, responseStatus } = JSON.parse(line)
+      const { resource = '', subresource, name = '' } = objectRef
+      const what = subresource === undefined ? resource : `${resource}/${subresource}`
+      return { user: user.username, verb, resource: what, name, status: responseStatus?.code ?? 0 }
+    })
+  }
+
+  get #auditFile(): string {
+    return join(this.folder, 'audit.log')
+  }
+
   /** A kubeconfig file for a token; `name` is the file's and the user's. */
   async kubeconfig(name: string, token: string): Promise<string> {
     const path = join(this.folder, `${name}.kubeconfig`)
@@ -181,8 +218,28 @@ export class Cluster implements AsyncDisposable {
   }
 
   /** kubectl as the administrator, to its end, whatever its exit code. @param input given on standard input */
-  async kubectl(args: readonly string[], input?: string): Promise<Output> {
-    const path = await kubernetesTool('kubectl')
+  kubectl(args: readonly string[], input?: string): Promise<Output> {
+    return this.#run('kubectl', args, input)
+  }
+
+  /** kubectl that has to succeed and to warn of nothing. @returns what it prints */
+  kubectlOk(args: readonly string[], input?: string): Promise<string> {
+    return this.#runOk('kubectl', args, input)
+  }
+
+  /** helm as the administrator, which has to succeed. @returns what it prints */
+  helmOk(args: readonly string[]): Promise<string> {
+    return this.#runOk('helm', args, undefined)
+  }
+
+  async #runOk(tool: 'kubectl' | 'helm', args: readonly string[], input: string | undefined): Promise<string> {
+    const { stdout, stderr, code } = await this.#run(tool, args, input)
+    if (code !== 0 || stderr !== '') throw new Error(`${tool} ${args.join(' ')} exited with ${code}: ${stderr}`)
+    return stdout
+  }
+
+  async #run(tool: 'kubectl' | 'helm', args: readonly string[], input: string | undefined): Promise<Output> {
+    const path = await kubernetesTool(tool)
     const kubeconfig = await this.kubeconfig('admin', this.adminToken)
     return await new Promise((resolve) => {
       const child = execFile(
@@ -197,13 +254,6 @@ export class Cluster implements AsyncDisposable {
       )
       child.stdin?.end(input ?? '')
     })
-  }
-
-  /** kubectl that has to succeed. @returns what it prints */
-  async kubectlOk(args: readonly string[], input?: string): Promise<string> {
-    const { stdout, stderr, code } = await this.kubectl(args, input)
-    if (code !== 0) throw new Error(`kubectl ${args.join(' ')} exited with ${code}: ${stderr}`)
-    return stdout
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
