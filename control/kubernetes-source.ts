@@ -4,17 +4,18 @@ import type { BackoffOptions } from '../kubernetes/backoff.ts'
 import type { ApiClient } from '../kubernetes/client.ts'
 import { Reflector, type ReflectorState } from '../kubernetes/reflector.ts'
 import type { ApiObject, Resource } from '../kubernetes/resource.ts'
+import { collectReflector } from '../kubernetes/telemetry.ts'
 import type { TelemetrySink, TelemetrySource } from '../model/contracts.ts'
 import type { Leadership } from './leadership.ts'
 import type { ResourceDocument, ResourceRef, ResourceSink, ResourceSource, ResourceStatus } from './resource.ts'
 import { StatusWriter, type StoredResource, storedResource } from './status-writer.ts'
 
-/** Resources of one kind; a cluster has some, and each may be as large as etcd takes it. */
-const MAX_RESOURCES = 1000
+/** Resources of one kind, as many as there is room for in all. */
+const MAX_RESOURCES = 256
 /** Definitions of the kinds that are not there are looked for so often. */
 const ABSENT_DELAY_MS = 30_000
 /** start() waits so long for the API server; what comes later is told later. */
-const START_DEADLINE_MS = 10_000
+const START_DEADLINE_MS = 5000
 /** How often it is looked whether the kinds can be followed. */
 const CHECK_MS = 2000
 
@@ -92,17 +93,7 @@ export class KubernetesResourceSource implements ResourceSource, TelemetrySource
   }
 
   collect(sink: TelemetrySink): void {
-    for (const { kind, reflector } of this.#followed) {
-      const { absent, synced, watching, objects, refused } = reflector.state
-      const labels = { kind: kind.kind }
-      const state = absent ? 'absent' : watching ? 'watching' : synced ? 'behind' : 'unknown'
-      for (const one of ['watching', 'behind', 'absent', 'unknown']) {
-        const text = 'How the resources of a kind are followed: 1 for the state of now'
-        sink.gauge('sluice_resource_kind_state', text, one === state ? 1 : 0, { ...labels, state: one })
-      }
-      sink.gauge('sluice_resource_objects', 'Filter resources that the API server has', objects, labels)
-      sink.counter('sluice_resource_refused_total', 'Filter resources for which there was no room', refused, labels)
-    }
+    for (const { reflector } of this.#followed) collectReflector(reflector.state, sink)
     this.#writer.collect(sink)
   }
 

@@ -5,6 +5,7 @@ import type { ResourceStatus, StatusCondition } from './resource.ts'
 export interface StoredStatus {
   readonly state: string
   readonly timestamp: string
+  readonly observedGeneration: number
   /** Status of each condition and when it became that, by type. */
   readonly conditions: ReadonlyMap<string, { readonly status: string; readonly lastTransitionTime: string }>
   readonly digest: string
@@ -17,19 +18,31 @@ const MAX_WARNINGS = 21
 /** Conditions of a stored status that are looked at. */
 const MAX_CONDITIONS = 8
 
-export const NO_STATUS: StoredStatus = { state: '', timestamp: '', conditions: new Map(), digest: digestOf(undefined) }
+export const NO_STATUS: StoredStatus = {
+  state: '',
+  timestamp: '',
+  observedGeneration: -1,
+  conditions: new Map(),
+  digest: digestOf(undefined),
+}
 
 /** @param value `status` of a resource: anything */
 export function storedStatus(value: unknown): StoredStatus {
   if (typeof value !== 'object' || value === null) return NO_STATUS
-  const { state, timestamp, conditions } = value as Record<string, unknown>
+  const { state, timestamp, observedGeneration, conditions } = value as Record<string, unknown>
   const found = new Map<string, { status: string; lastTransitionTime: string }>()
   for (const condition of Array.isArray(conditions) ? conditions.slice(0, MAX_CONDITIONS) : []) {
     const { type, status, lastTransitionTime } = (condition ?? {}) as Record<string, unknown>
     if (typeof type !== 'string') continue
     found.set(type, { status: text(status), lastTransitionTime: text(lastTransitionTime) })
   }
-  return { state: text(state), timestamp: text(timestamp), conditions: found, digest: digestOf(value) }
+  return {
+    state: text(state),
+    timestamp: text(timestamp),
+    observedGeneration: typeof observedGeneration === 'number' ? observedGeneration : -1,
+    conditions: found,
+    digest: digestOf(value),
+  }
 }
 
 /**
@@ -37,6 +50,7 @@ export function storedStatus(value: unknown): StoredStatus {
  * not changed, so that an agent that starts, or leads from now on, does not say that everything has just happened.
  */
 export function statusOver(stored: StoredStatus, status: ResourceStatus): object {
+  const isSame = stored.state === status.state && stored.observedGeneration === status.observedGeneration
   return {
     state: status.state,
     reason: status.reason,
@@ -44,7 +58,7 @@ export function statusOver(stored: StoredStatus, status: ResourceStatus): object
     warnings: status.warnings.slice(0, MAX_WARNINGS).map((warning) => clipped(warning, MAX_WARNING)),
     observedGeneration: status.observedGeneration,
     filters: status.filters,
-    timestamp: stored.state === status.state && stored.timestamp !== '' ? stored.timestamp : status.timestamp,
+    timestamp: isSame && stored.timestamp !== '' ? stored.timestamp : status.timestamp,
     conditions: status.conditions.map((condition) => conditionOver(stored, condition)),
   }
 }
