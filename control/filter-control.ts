@@ -171,10 +171,12 @@ export class FilterControl implements TelemetrySource, AsyncDisposable {
   /**
    * The rules as they would be with documents that are not in force: each stands in place of the resource of its kind
    * and name, or beside the others. Live queries are left out. Changes nothing.
+   *
+   * @param alone the documents are all there is
    */
-  async preview(documents: readonly ResourceDocument[]): Promise<Preview> {
+  async preview(documents: readonly ResourceDocument[], alone = false): Promise<Preview> {
     const source = previewSource()
-    const refs = documents.map(({ ref }) => ref)
+    const refs = (alone ? this.#book.entries : documents).map(({ ref }) => ref)
     const book = this.#book.without(refs, source)
     for (const document of documents) book.upsert(source, document)
     await book.check()
@@ -183,6 +185,17 @@ export class FilterControl implements TelemetrySource, AsyncDisposable {
       entry.source === source ? { ref: entry.ref, outcome } : [],
     )
     return { rules: this.#ruleSet(selection, []), resources }
+  }
+
+  /** The rules as they would be if nobody filtered: every metric counts everything, and all is logged. */
+  unfiltered(): RuleSet {
+    return buildRuleSet({
+      settings: { ...this.#options.settings, log: { mode: 'static', allow: [], deny: [] } },
+      metrics: this.#metrics,
+      dynamic: new Map(),
+      resources: [],
+      queries: [],
+    })
   }
 
   status(): FilterControlState {

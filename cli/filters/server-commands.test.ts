@@ -221,8 +221,8 @@ describe('sluice filters list', () => {
   })
 
   test.each([
-    ['json', JSON.parse],
-    ['yaml', parse],
+    ['json', (text: string): unknown => JSON.parse(text)],
+    ['yaml', (text: string): unknown => parse(text)],
   ] as const)('tells programs all of it as %s', async (format, read) => {
     const { server } = await start()
     const { stdout } = await run(['filters', 'list', '-o', format, ...server])
