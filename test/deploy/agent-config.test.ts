@@ -86,7 +86,7 @@ describe.skipIf(missingTools !== undefined)(`configuration of the agents${skippe
   test('comes with variables that the agent takes, and a misspelt one is its error', async () => {
     const release = await render(EVERYTHING)
     expect(Object.keys(envOf(release.agent))).toEqual([
-      ...['NODE_NAME', 'POD_NAME', 'POD_NAMESPACE', 'SLUICE_KERNEL_DNS_PORTS'],
+      ...['NODE_NAME', 'POD_NAME', 'POD_NAMESPACE', 'HUBBLE_SERVER', 'SLUICE_KERNEL_DNS_PORTS'],
     ])
     expect(() => configOf(release, { SLUICE_LOG_ENABLD: 'true' })).toThrow(/SLUICE_LOG_ENABLD: no such key/)
     expect(release.pods[0]!.spec.enableServiceLinks).toBe(false)

@@ -121,7 +121,7 @@ export function mountPaths(container: Rendered): string[] {
 }
 
 /** Environment of a container; what comes from the pod's fields has the field's name as value. */
-export function envOf(container: Rendered): NodeJS.ProcessEnv {
+export function envOf(container: Rendered): Record<string, string> {
   return Object.fromEntries(
     container.env.map(({ name, value, valueFrom }: Rendered) => [name, value ?? valueFrom.fieldRef.fieldPath]),
   )
