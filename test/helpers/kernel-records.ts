@@ -33,6 +33,10 @@ export interface KernelRecord {
   readonly srttUs: number
   readonly retransmits: number
   readonly drops: number
+  /** With the bits of ConsumerFlag. */
+  readonly consumers: number
+  readonly srcIdentity: number
+  readonly dstIdentity: number
   readonly srcMac: string
   readonly dstMac: string
   readonly payload: Buffer
@@ -73,6 +77,9 @@ export function decodeRecord(u8: Uint8Array, at: number): KernelRecord {
     srttUs: b.readUInt32LE(FLOW_EVENT.srttUs),
     retransmits: b.readUInt16LE(FLOW_EVENT.retransmits),
     drops: b.readUInt16LE(FLOW_EVENT.drops),
+    consumers: b.readUInt32LE(FLOW_EVENT.consumers),
+    srcIdentity: b.readUInt32LE(FLOW_EVENT.srcIdentity),
+    dstIdentity: b.readUInt32LE(FLOW_EVENT.dstIdentity),
     srcMac: b.toString('hex', FLOW_EVENT.srcMac, FLOW_EVENT.srcMac + 6),
     dstMac: b.toString('hex', FLOW_EVENT.dstMac, FLOW_EVENT.dstMac + 6),
     payload: Buffer.from(Buffer.from(u8.buffer, payloadAt, payloadLen)),
