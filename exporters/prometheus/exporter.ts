@@ -155,6 +155,10 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
     const view = this.#view!
     let filtered = 0
     let failed = 0
+    if (end > first) {
+      store.seek(view, first)
+      this.metrics.beginBlock(view)
+    }
     for (let sequence = first; sequence < end; sequence++) {
       store.seek(view, sequence)
       try {

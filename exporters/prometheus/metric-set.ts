@@ -31,6 +31,8 @@ export interface Metric {
   /** Of flow_event.consumers. */
   readonly bit: number
   readonly handler: MetricHandler
+  /** No filter leaves anything out: the judge need not be asked. */
+  isFree: boolean
   /** Set from a change of its filters until flows that the filters before it judged have come. */
   late: LateFlows | undefined
 }
@@ -134,6 +136,11 @@ export class MetricSet {
     return { added, replaced, removed: before.map(({ spec }) => spec.name).filter((name) => !names.has(name)) }
   }
 
+  /** Call with the first flow of each block, before it is counted. */
+  beginBlock(view: FlowView): void {
+    for (const metric of this.#metrics) if (metric.late?.isOver(view)) metric.late = undefined
+  }
+
   /** Counts one flow in every metric that wants it. @returns false when none does */
   count(view: FlowView): boolean {
     const metrics = this.#metrics
@@ -141,10 +148,11 @@ export class MetricSet {
     let isWanted = false
     for (let i = 0; i < metrics.length; i++) {
       const metric = metrics[i]!
-      if (judge !== undefined && !judge.wants(metric.bit, view)) continue
+      const { late } = metric
+      if ((late !== undefined || !metric.isFree) && !judge!.wants(metric.bit, view)) continue
       isWanted = true
-      if (metric.late === undefined) metric.handler.count(view)
-      else this.#countLate(metric, metric.late, view)
+      if (late === undefined) metric.handler.count(view)
+      else this.#countLate(metric, view)
     }
     return isWanted
   }
@@ -168,12 +176,7 @@ export class MetricSet {
   }
 
   /** Counts a flow that the filters before the last change may have let through. */
-  #countLate(metric: Metric, late: LateFlows, view: FlowView): void {
-    if (late.isOver(view)) {
-      metric.late = undefined
-      metric.handler.count(view)
-      return
-    }
+  #countLate(metric: Metric, view: FlowView): void {
     setMode(metric, this.#judge!.wouldTake(metric.bit, view) ? 'count' : 'late')
     try {
       metric.handler.count(view)
@@ -193,7 +196,7 @@ export class MetricSet {
   #make(definition: HandlerDefinition, spec: MetricSpec): Metric {
     const handler = definition.create(this.#kit(definition, spec))
     const bit = CONSUMER_BITS.FIRST_METRIC + HANDLERS.indexOf(definition)
-    return { spec, definition, bit, handler, late: undefined }
+    return { spec, definition, bit, handler, isFree: this.#judge === undefined, late: undefined }
   }
 
   #kit(definition: HandlerDefinition, spec: MetricSpec): HandlerKit {

@@ -109,7 +109,10 @@ export class SeriesReview {
   #open(metric: Metric, consumer: FilterConsumer): void {
     const nowMs = performance.now()
     const isFree = isUnfiltered(consumer)
-    metric.late = isFree ? undefined : new LateFlows(this.#parts.now())
+    metric.isFree = isFree
+    // Before the first flow there is none that other filters have judged.
+    const isFirst = (this.#parts.store()?.end ?? 0) === 0
+    metric.late = isFirst ? undefined : new LateFlows(this.#parts.now())
     for (const family of metric.handler.families) {
       family.isOff = !consumer.isOn
       if (!isFree) family.question()

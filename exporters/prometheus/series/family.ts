@@ -78,6 +78,8 @@ export abstract class Family {
   overflowed = 0
   /** Nothing of it is shown. */
   isOff = false
+  /** No series is in question or hidden: what the hot path asks in place of each series' state. */
+  #isCalm = true
   protected values: Float64Array
   protected readonly fields: number
   readonly #spec: FamilySpec
@@ -130,12 +132,13 @@ export abstract class Family {
   /** What counting does from now on. */
   set mode(mode: CountMode) {
     this.#visibility.setMode(mode)
+    this.#isCalm = this.#visibility.isCalm
   }
 
   /** Slot of the label set in `key`, made when it is new. @returns -1 when there is nothing to add to */
   protected slot(): number {
     const slot = this.#table.find(this.key)
-    return slot >= 0 && this.#visibility.isPlain(slot) ? slot : this.#otherSlot(slot)
+    return slot >= 0 && (this.#isCalm || this.#visibility.isPlain(slot)) ? slot : this.#otherSlot(slot)
   }
 
   /**
@@ -147,6 +150,7 @@ export abstract class Family {
     for (let slot = 0; slot < this.#table.highWater; slot++) {
       if (!this.#isOverflow[slot]) this.#visibility.question(slot)
     }
+    this.#isCalm = this.#visibility.isCalm
   }
 
   /**
@@ -164,6 +168,7 @@ export abstract class Family {
         if (this.#visibility.age(slot)) this.remove(slot)
       } else if (this.#visibility.hide(slot)) this.#mark(slot)
     }
+    this.#isCalm = this.#visibility.isCalm
     return end < this.#table.highWater ? end : -1
   }
 
@@ -312,6 +317,7 @@ export abstract class Family {
 
   protected remove(slot: number): void {
     this.#visibility.remove(slot)
+    this.#isCalm = this.#visibility.isCalm
     this.#table.remove(slot)
     this.values.fill(0, slot * this.fields, (slot + 1) * this.fields)
     this.forget(slot)
@@ -330,6 +336,7 @@ export abstract class Family {
 
   #show(slot: number): void {
     if (this.#visibility.show(slot)) this.#mark(slot)
+    this.#isCalm = this.#visibility.isCalm
   }
 
   #mark(slot: number): void {
@@ -381,6 +388,7 @@ export abstract class Family {
     }
     this.#visibility.grow(this.#table.capacity)
     this.#visibility.add(slot)
+    this.#isCalm = this.#visibility.isCalm
     this.#isOverflow[slot] = isOverflow
     if (isOverflow) this.#overflowSeries++
     this.#mark(slot)

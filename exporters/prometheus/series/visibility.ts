@@ -27,6 +27,7 @@ export class Visibility {
   mode: CountMode = 'count'
   /** Series hidden. */
   hidden = 0
+  #pending = 0
   #states: Uint8Array
   /** The state of series that need nothing but the addition. */
   #plain = SHOWN
@@ -38,6 +39,11 @@ export class Visibility {
   setMode(mode: CountMode): void {
     this.mode = mode
     this.#plain = mode === 'count' ? SHOWN : NO_STATE
+  }
+
+  /** Whether counting is plain for every series. */
+  get isCalm(): boolean {
+    return this.mode === 'count' && this.hidden + this.#pending === 0
   }
 
   /** Whether counting adds to the series and that is all. */
@@ -65,28 +71,36 @@ export class Visibility {
 
   /** The slot's series goes. */
   remove(slot: number): void {
-    if (this.isHidden(slot)) this.hidden--
+    this.#leave(slot)
     this.#states[slot] = HIDDEN
   }
 
   /** @returns true when it was hidden */
   show(slot: number): boolean {
     const wasHidden = this.isHidden(slot)
-    if (wasHidden) this.hidden--
+    this.#leave(slot)
     this.#states[slot] = SHOWN
     return wasHidden
   }
 
   question(slot: number): void {
-    if (this.#states[slot] === SHOWN) this.#states[slot] = PENDING
+    if (this.#states[slot] !== SHOWN) return
+    this.#states[slot] = PENDING
+    this.#pending++
   }
 
   /** Hides a series that is in question. @returns true when it was */
   hide(slot: number): boolean {
     if (this.#states[slot] !== PENDING) return false
+    this.#leave(slot)
     this.#states[slot] = HIDDEN
     this.hidden++
     return true
+  }
+
+  #leave(slot: number): void {
+    if (this.#states[slot] === PENDING) this.#pending--
+    else if (this.isHidden(slot)) this.hidden--
   }
 
   /** @returns true when the series was hidden at the sweep before already */
