@@ -91,14 +91,15 @@ export class ClusterAddresses {
       return
     }
     const ref = known?.ref ?? this.#serviceRef(service)
-    const gone = known?.facts.ips.filter((ip) => !service.ips.includes(ip)) ?? []
+    const ips = ownAddresses(service)
+    const gone = known === undefined ? [] : ownAddresses(known.facts).filter((ip) => !ips.includes(ip))
     for (const ip of gone) this.#addresses.unclaim(CLAIM.SERVICE, ip, key)
-    for (const ip of service.ips) this.#addresses.claim(CLAIM.SERVICE, ip, key, ref)
+    for (const ip of ips) this.#addresses.claim(CLAIM.SERVICE, ip, key, ref)
     this.#services.set(key, { facts: service, ref })
   }
 
   #serviceRef(service: ServiceFacts): number {
-    if (service.namespace === 'default' && service.name === 'kubernetes') return this.#versions.reserved.kubeApiserver
+    if (isApiServer(service)) return this.#versions.reserved.kubeApiserver
     return this.#versions.add({
       identity: IDENTITY.UNMANAGED,
       namespace: service.namespace,
@@ -110,7 +111,7 @@ export class ClusterAddresses {
     const key = `${namespace}/${name}`
     const known = this.#services.get(key)
     if (known === undefined) return
-    for (const ip of known.facts.ips) this.#addresses.unclaim(CLAIM.SERVICE, ip, key)
+    for (const ip of ownAddresses(known.facts)) this.#addresses.unclaim(CLAIM.SERVICE, ip, key)
     if (known.ref !== this.#versions.reserved.kubeApiserver) this.#versions.retire(known.ref)
     this.#services.delete(key)
   }
@@ -145,4 +146,14 @@ export class ClusterAddresses {
     this.#cidrVersions.push({ range, ref, labels })
     return this.#cidrs.set(range, ref)
   }
+}
+
+function isApiServer({ namespace, name }: ServiceFacts): boolean {
+  return namespace === 'default' && name === 'kubernetes'
+}
+
+/** What is behind a service keeps the identity that it has, but for API servers, which are so by their service. */
+function ownAddresses(service: ServiceFacts): readonly string[] {
+  if (service.backends === undefined || !isApiServer(service)) return service.ips
+  return [...service.ips, ...service.backends.map(({ ip }) => ip)]
 }

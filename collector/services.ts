@@ -120,6 +120,10 @@ export class ServiceTable {
         visit(frontend(port, PROTOCOL_NUMBERS[protocol]), hint(this.#words[3]!, port))
       }
     }
+    for (const { ip, port, protocol } of facts.backends ?? []) {
+      if (parseIp(ip, this.#bytes) === 0) continue
+      visit(frontend(port, PROTOCOL_NUMBERS[protocol]), hint(this.#words[3]!, port))
+    }
   }
 }
 

@@ -116,11 +116,20 @@ export interface NodeFacts {
   readonly labels: Readonly<Record<string, string>>
 }
 
+/** An address and port behind a service. */
+export interface BackendFacts {
+  readonly ip: string
+  readonly port: number
+  readonly protocol: 'TCP' | 'UDP' | 'SCTP'
+}
+
 export interface ServiceFacts {
   readonly namespace: string
   readonly name: string
   readonly ips: readonly string[]
   readonly ports: readonly { readonly port: number; readonly protocol: 'TCP' | 'UDP' | 'SCTP' }[]
+  /** Behind it and no pod's own: of services without selector, and of pods with their node's network. */
+  readonly backends?: readonly BackendFacts[] | undefined
 }
 
 export interface CidrFacts {
