@@ -2,8 +2,8 @@ import { FilterLimit } from '../../model/layouts.gen.ts'
 import type { Branch } from './branches.ts'
 import { dimensionOf, type IpTest, type PortTest, type Term } from './term.ts'
 
-/** Both sets of rules share the kernel's tables of ports and prefixes; a port is entered for each end. */
-const MAX_PORTS = FilterLimit.PORTS / 4
+/** Both sets of rules share the kernel's tables of ports and prefixes. */
+const MAX_PORTS = FilterLimit.PORTS / 2
 const MAX_PREFIXES = FilterLimit.PREFIXES / 2
 
 const TOO_MANY_PORTS = `the kernel's table has room for ${MAX_PORTS} ports`

@@ -1,0 +1,311 @@
+import { errorText } from '../../base/errors.ts'
+import { type Logger, LogLimiter, silentLogger } from '../../base/logger.ts'
+import type { Judge } from '../../filters/judge.ts'
+import { compileKernelPlan, type KernelPlan, PAIR_BYTES } from '../../filters/kernel/index.ts'
+import type { AppliedRules, FilterCounts, RuleSet, RuleTarget } from '../../filters/rules.ts'
+import type { TelemetrySink, TelemetrySource } from '../../model/contracts.ts'
+import { FilterLimit, FilterMatchId } from '../../model/layouts.gen.ts'
+import { FilterMaps } from '../kernel/filter-maps.ts'
+import type { FilterSet, MapSource } from '../kernel/filter-tables.ts'
+import type { CollectorState } from '../state.ts'
+import { ClassTable } from './class-table.ts'
+import { Drained, type RingPositions } from './drained.ts'
+import { KernelCounts } from './kernel-counts.ts'
+import { Lock } from './lock.ts'
+import { Slices } from './slices.ts'
+import { Subjects } from './subjects.ts'
+
+/** Changes of endpoints are gathered for so long before they are written. */
+const FLUSH_MS = 50
+/** Between two writes: each has every flow judged again. */
+const FLUSH_AGAIN_MS = 100
+/** After the kernel refused a write. */
+const RETRY_MS = 1000
+const TICK_MS = 1000
+/** How long a new set waits for records of the one before the last; a drain takes 10 ms. */
+const DRAIN_TIMEOUT_MS = 2000
+/** Ports and prefixes of one write: some milliseconds. */
+const WRITE_ENTRIES = 4096
+/** A full table of matches is emptied by applying the rules once more, not more often than this. */
+const RENEW_MS = 60_000
+
+export interface KernelFilterOptions {
+  /** What has the kernel's maps: a KernelDatapath. */
+  readonly maps: MapSource
+  /** Its ring. */
+  readonly ring: RingPositions
+  readonly state: CollectorState
+  /** The judge of the exporters: gets each set in the instant that the kernel does. */
+  readonly judge: Judge
+  readonly log?: Logger
+}
+
+/** A set of rules in force. */
+interface Force {
+  readonly set: FilterSet
+  readonly rules: RuleSet
+  readonly plan: KernelPlan
+  readonly classes: ClassTable
+  /** CollectorState.nodeLabels that the plan was made with. */
+  readonly nodeLabels: readonly string[]
+}
+
+/**
+ * Puts rules into the kernel's tables and keeps them right while pods, labels and addresses change.
+ *
+ *   apply():  compile → write rules, ports, prefixes → give every endpoint its class → write classes and addresses
+ *             → judge and kernel, in one turn → wait until no program works with the old set → count it for the last time
+ *
+ * Until the first apply() a former agent's rules stay in force, in maps that it pinned.
+ */
+export class KernelFilter implements RuleTarget, TelemetrySource, AsyncDisposable {
+  readonly #maps: FilterMaps
+  readonly #state: CollectorState
+  readonly #judge: Judge
+  readonly #log: Logger
+  readonly #limiter = new LogLimiter()
+  readonly #subjects: Subjects
+  readonly #drained: Drained
+  readonly #counts: KernelCounts
+  readonly #lock = new Lock()
+  readonly #tick: NodeJS.Timeout
+  #force: Force | undefined
+  #generation = 0
+  #flush: NodeJS.Timeout | undefined
+  #flushedAt = Number.NEGATIVE_INFINITY
+  #renewedAt = Number.NEGATIVE_INFINITY
+  #disposed = false
+  #reevaluations = 0
+  #failures = 0
+  #lastApplyMs = 0
+  #longestSliceMs = 0
+
+  constructor(options: KernelFilterOptions) {
+    this.#maps = new FilterMaps(options.maps)
+    this.#state = options.state
+    this.#judge = options.judge
+    this.#log = options.log ?? silentLogger
+    this.#subjects = new Subjects(this.#maps, options.state.endpoints, () => this.#flushSoon())
+    this.#drained = new Drained(options.ring, options.judge)
+    this.#counts = new KernelCounts(this.#maps, options.judge)
+    this.#tick = setInterval(() => void this.#look(), TICK_MS).unref()
+  }
+
+  /**
+   * @throws Error of the kernel when it refuses a write: the former set then stays in force
+   */
+  async apply(rules: RuleSet): Promise<AppliedRules> {
+    const began = performance.now()
+    return this.#lock.run(() => this.#apply(rules, began))
+  }
+
+  async #apply(rules: RuleSet, began: number): Promise<AppliedRules> {
+    // The first set waits for nobody: the drain may not run yet, and the judge believes no bits before it has.
+    if (this.#force !== undefined) await this.#drained.wait(DRAIN_TIMEOUT_MS)
+    const slices = new Slices()
+    const { nodeName, nodeLabels } = this.#state
+    const plan = compileKernelPlan(rules, { nodeName, nodeLabels })
+    const before = this.#maps.generation()
+    const set: FilterSet = before.generation & 1 ? 0 : 1
+    const classes = this.#makeClasses(plan)
+    try {
+      await this.#writePlan(set, plan, slices)
+      this.#subjects.open(set, classes)
+      await this.#subjects.build(set, slices)
+      await this.#judge.prepare(rules, set, plan.exactBits)
+      await this.#flushNow(slices)
+      await this.#bringIntoForce({ set, rules, plan, classes, nodeLabels })
+    } catch (error) {
+      if (this.#force?.set !== set) this.#subjects.close(set)
+      throw error
+    }
+    slices.end()
+    this.#longestSliceMs = Math.max(this.#longestSliceMs, slices.longestMs)
+    this.#lastApplyMs = performance.now() - began
+    return { generation: ++this.#generation, decisions: plan.decisions, tookMs: this.#lastApplyMs }
+  }
+
+  /** The judge first, in the same turn: what the kernel judges from now on finds its set there. */
+  async #bringIntoForce(next: Force): Promise<void> {
+    const former = this.#force
+    const { generation } = this.#maps.generation()
+    const undo = this.#judge.commit()
+    try {
+      await this.#maps.flip((generation + 1) >>> 0, !next.plan.filtersNothing)
+    } catch (error) {
+      if (this.#maps.generation().generation === generation) undo()
+      throw error
+    }
+    this.#force = next
+    this.#counts.begin(next.set, next.rules, next.plan)
+    this.#drained.mark()
+    if (former !== undefined) this.#subjects.close(former.set)
+    else await this.#dropStale()
+    await this.#counts.closeFormer()
+  }
+
+  async #writePlan(set: FilterSet, plan: KernelPlan, slices: Slices): Promise<void> {
+    const { ports, prefixes } = plan
+    await this.#maps.clearTables(set)
+    await this.#maps.resetMatches(set)
+    this.#maps.writeRules(set, plan.bytes)
+    for (let first = 0; first < ports.ports.length; first += WRITE_ENTRIES) {
+      const masks = ports.masks.subarray(first * PAIR_BYTES)
+      const some = ports.ports.slice(first, first + WRITE_ENTRIES)
+      needAll('ports', this.#maps.writePorts(set, some, masks), some.length)
+      if (slices.isOver) await slices.next()
+    }
+    for (let first = 0; first < prefixes.prefixes.length; first += WRITE_ENTRIES) {
+      const masks = prefixes.masks.subarray(first * PAIR_BYTES)
+      const some = prefixes.prefixes.slice(first, first + WRITE_ENTRIES)
+      needAll('prefixes', this.#maps.writePrefixes(set, some, masks), some.length)
+      if (slices.isOver) await slices.next()
+    }
+  }
+
+  #makeClasses(plan: KernelPlan): ClassTable {
+    const { endpoints } = this.#state
+    const { world, host } = endpoints.versions.reserved
+    return new ClassTable(plan.endpoints, endpoints.get(world), endpoints.get(host))
+  }
+
+  /** Addresses that a former agent wrote and that nobody has any more. */
+  async #dropStale(): Promise<void> {
+    let bytes: ArrayBufferLike | undefined
+    let words: Uint32Array = new Uint32Array(0)
+    const dropped = await this.#maps.deleteStaleAddresses((keys, at) => {
+      if (keys.buffer !== bytes) {
+        bytes = keys.buffer
+        words = new Uint32Array(bytes)
+      }
+      return this.#subjects.has(words, (keys.byteOffset + at) >> 2)
+    })
+    if (dropped > 0) this.#log.info({ addresses: dropped }, 'removed addresses of a former agent')
+  }
+
+  /** Counts, at most some seconds old. */
+  counts(): FilterCounts {
+    return this.#counts.counts()
+  }
+
+  /** Counts as of now. */
+  async readCounts(): Promise<FilterCounts> {
+    await this.#lock.run(() => this.#counts.refresh())
+    return this.#counts.counts()
+  }
+
+  /** Ends when all changes that are known of have reached the kernel. */
+  async settled(): Promise<void> {
+    await this.#lock.run(() => this.#flushNow(new Slices()))
+  }
+
+  collect(sink: TelemetrySink): void {
+    const { generation, enabled } = this.#maps.generation()
+    sink.gauge('sluice_filter_kernel_enabled', 'Whether the kernel judges events', enabled ? 1 : 0)
+    sink.counter('sluice_filter_kernel_applied_total', 'Sets of rules that came into force', this.#generation)
+    sink.gauge('sluice_filter_kernel_apply_seconds', 'Time that the last set of rules took', this.#lastApplyMs / 1000)
+    sink.gauge(
+      'sluice_filter_kernel_slice_longest_seconds',
+      'Longest hold of the event loop by a change of rules',
+      this.#longestSliceMs / 1000,
+    )
+    sink.counter(
+      'sluice_filter_kernel_reevaluations_total',
+      'Changes of endpoints that had flows judged again',
+      this.#reevaluations,
+    )
+    sink.counter('sluice_filter_kernel_failures_total', 'Writes that the kernel refused', this.#failures)
+    sink.gauge('sluice_filter_kernel_pending', 'Changes of endpoints not written yet', this.#subjects.pending)
+    sink.gauge('sluice_filter_kernel_addresses', 'Addresses that the kernel tells apart', this.#subjects.addresses)
+    sink.counter('sluice_filter_kernel_addresses_refused_total', 'Addresses without room', this.#subjects.refused)
+    sink.gauge('sluice_filter_kernel_classes', 'Classes of endpoints in use', this.#force?.classes.size ?? 0)
+    sink.gauge(
+      'sluice_filter_kernel_undecided_endpoints',
+      'Endpoints whose flows user space decides: the table of classes is full',
+      this.#force?.classes.undecided ?? 0,
+    )
+    const matches = this.#maps.matchesUsed(generation & 1 ? 1 : 0)
+    sink.gauge('sluice_filter_kernel_matches', 'Combinations of rules met', matches)
+    sink.gauge('sluice_filter_kernel_matches_max', 'Combinations that fit', MAX_MATCHES)
+  }
+
+  /** The kernel goes on with the rules that it has. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#disposed = true
+    clearInterval(this.#tick)
+    clearTimeout(this.#flush)
+    this.#subjects[Symbol.dispose]()
+    this.#drained[Symbol.dispose]()
+    await this.#lock.idle()
+  }
+
+  #flushSoon(): void {
+    if (this.#flush !== undefined || this.#force === undefined || this.#disposed) return
+    const wait = Math.max(FLUSH_MS, this.#flushedAt + FLUSH_AGAIN_MS - performance.now())
+    this.#flushIn(wait)
+  }
+
+  #flushIn(ms: number): void {
+    this.#flush = setTimeout(() => {
+      void this.#lock
+        .run(() => this.#flushNow(new Slices()))
+        .then(
+          () => {
+            this.#flush = undefined
+            if (this.#subjects.pending > 0) this.#flushSoon()
+          },
+          (error: unknown) => this.#flushFailed(error),
+        )
+    }, ms).unref()
+  }
+
+  #flushFailed(error: unknown): void {
+    this.#failures++
+    this.#limiter.run('flush', (held) =>
+      this.#log.error({ err: errorText(error), held }, 'Cannot write whose addresses are whose: tried again'),
+    )
+    if (!this.#disposed) this.#flushIn(RETRY_MS)
+  }
+
+  /** Writes what changed; flows whose ends it concerns are judged again with their next event. */
+  async #flushNow(slices: Slices): Promise<void> {
+    const { generation, enabled } = this.#maps.generation()
+    const changed = await this.#subjects.flush(generation & 1 ? 1 : 0, slices)
+    this.#flushedAt = performance.now()
+    if (!changed || !enabled) return
+    this.#maps.reevaluate()
+    this.#reevaluations++
+  }
+
+  /** Once a second. */
+  async #look(): Promise<void> {
+    const force = this.#force
+    if (force === undefined || this.#disposed) return
+    try {
+      if (this.#isOutdated(force)) {
+        this.#renewedAt = performance.now()
+        await this.apply(force.rules)
+      } else {
+        await this.#lock.run(() => this.#counts.refresh())
+      }
+    } catch (error) {
+      this.#failures++
+      this.#limiter.run('look', (held) =>
+        this.#log.error({ err: errorText(error), held }, 'Cannot keep the filters in the kernel up to date'),
+      )
+    }
+  }
+
+  /** The node's labels changed what rules mean, or so many endpoints came and went that the table of matches is full. */
+  #isOutdated({ set, plan, nodeLabels }: Force): boolean {
+    if (plan.readsNodeLabels && this.#state.nodeLabels !== nodeLabels) return true
+    return this.#maps.matchesUsed(set) >= MAX_MATCHES && performance.now() - this.#renewedAt > RENEW_MS
+  }
+}
+
+const MAX_MATCHES = FilterLimit.MATCHES - FilterMatchId.FIRST
+
+/** The plan fits by its making; another one's entries may still be there. */
+function needAll(what: string, written: number, wanted: number): void {
+  if (written < wanted) throw new Error(`Cannot write ${wanted} ${what} of filters: the kernel took ${written}`)
+}

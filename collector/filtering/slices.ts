@@ -1,0 +1,25 @@
+/** What long work may take of the event loop before others are let in. */
+export const SLICE_MS = 4
+
+/** Cuts long work into slices: `if (slices.isOver) await slices.next()`. */
+export class Slices {
+  #began = performance.now()
+  /** The longest slice so far, milliseconds. */
+  longestMs = 0
+
+  get isOver(): boolean {
+    return performance.now() - this.#began >= SLICE_MS
+  }
+
+  /** Lets others in and begins the next slice. */
+  async next(): Promise<void> {
+    this.end()
+    await new Promise<void>((resolve) => setImmediate(resolve))
+    this.#began = performance.now()
+  }
+
+  /** Notes how long the slice took that ends here. */
+  end(): void {
+    this.longestMs = Math.max(this.longestMs, performance.now() - this.#began)
+  }
+}

@@ -1,0 +1,284 @@
+import type { Endpoint } from '../../model/endpoint.ts'
+import { ADDRESS_ENTRY, FilterClassId, FilterLimit, SubjectFlag } from '../../model/layouts.gen.ts'
+import type { EndpointTable } from '../endpoints.ts'
+import { encodeSubject, type FilterMaps } from '../kernel/filter-maps.ts'
+import type { FilterSet } from '../kernel/filter-tables.ts'
+import { AddressMirror, NO_CLASS } from './address-mirror.ts'
+import type { ClassTable } from './class-table.ts'
+import { Slices } from './slices.ts'
+
+/** Addresses of one write: half a millisecond of work. */
+const BATCH = 256
+/** Addresses that went and are not deleted yet have their slots beside those that came. */
+const SLACK = 8192
+const KEY_BYTES = 16
+
+const SETS: readonly FilterSet[] = [0, 1]
+
+/** Class of a subject in each set of rules. */
+type Classes = [number, number]
+
+/**
+ * Whose the addresses, devices and ranges are, in the kernel's tables: follows the collector's tables, and gives each
+ * subject its class in every set of rules that is in force or being prepared. Changes are noted at once and written in
+ * batches; a subject that changes often is written as it is in the end.
+ */
+export class Subjects implements Disposable {
+  /** Addresses that found no room in the kernel's table; they are tried again. */
+  refused = 0
+  readonly #maps: FilterMaps
+  readonly #endpoints: EndpointTable
+  readonly #mirror = new AddressMirror(FilterLimit.ADDRESSES + SLACK)
+  readonly #devices = new Map<number, Classes>()
+  readonly #dirtyDevices = new Set<number>()
+  readonly #tables: [ClassTable | undefined, ClassTable | undefined] = [undefined, undefined]
+  readonly #subscriptions: Disposable[]
+  readonly #keys = new Uint8Array(BATCH * KEY_BYTES)
+  readonly #keyWords = new Uint32Array(this.#keys.buffer)
+  readonly #values = new Uint8Array(BATCH * ADDRESS_ENTRY.SIZE)
+  #networks: Classes[] = []
+  #networksDirty = true
+  /** Slots of addresses that found no room. */
+  #unwritten: number[] = []
+
+  /** @param onChange called when something is to be written; the caller then sees to it that flush() is called soon */
+  constructor(maps: FilterMaps, endpoints: EndpointTable, onChange: () => void) {
+    this.#maps = maps
+    this.#endpoints = endpoints
+    endpoints.addresses.forEach((words, at, ref) => void this.#mirror.set(words, at, ref))
+    for (const ifindex of endpoints.devices()) this.#dirtyDevices.add(ifindex)
+    this.#subscriptions = [
+      endpoints.addresses.onChange(({ words, ref }) => {
+        if (!this.#mirror.set(words, 0, ref)) this.refused++
+        onChange()
+      }),
+      endpoints.onDevice((ifindex) => {
+        this.#dirtyDevices.add(ifindex)
+        onChange()
+      }),
+      endpoints.cluster.onCidrs(() => {
+        this.#networksDirty = true
+        onChange()
+      }),
+    ]
+  }
+
+  /** Addresses known. */
+  get addresses(): number {
+    return this.#mirror.size
+  }
+
+  /** Subjects that changed and are not written yet. */
+  get pending(): number {
+    return this.#mirror.dirtyCount + this.#unwritten.length + this.#dirtyDevices.size + (this.#networksDirty ? 1 : 0)
+  }
+
+  /** Whether there is a named range, or the kernel may still have one. */
+  get hasNetworks(): boolean {
+    return this.#networks.length > 0
+  }
+
+  /** Is the address of 16 bytes one of the cluster's? */
+  has(words: Uint32Array, at: number): boolean {
+    return this.#mirror.has(words, at)
+  }
+
+  /** From now on changes of subjects reach this set too. */
+  open(set: FilterSet, table: ClassTable): void {
+    this.close(set)
+    this.#tables[set] = table
+    // They get their classes with the next write of all.
+    this.#networksDirty = true
+  }
+
+  /** A set that is not in force any more. */
+  close(set: FilterSet): void {
+    this.#tables[set] = undefined
+    this.#mirror.classes[set].fill(NO_CLASS)
+    for (const classes of [...this.#devices.values(), ...this.#networks]) classes[set] = NO_CLASS
+  }
+
+  /** Gives every subject its class in a set and writes all of it. */
+  async build(set: FilterSet, slices: Slices): Promise<void> {
+    const mirror = this.#mirror
+    const table = this.#tables[set]!
+    for (let slot = 0; slot < mirror.end; slot++) {
+      const ref = mirror.refs[slot]!
+      if (ref === 0 || mirror.classes[set][slot] !== NO_CLASS) continue
+      mirror.classes[set][slot] = table.acquire(this.#endpoints.get(ref))
+      if ((slot & 31) === 0 && slices.isOver) await slices.next()
+    }
+    this.#flushClasses()
+    for (let first = 0; first < mirror.end; first += BATCH) {
+      this.#writeRange(first, Math.min(first + BATCH, mirror.end))
+      if (slices.isOver) await slices.next()
+    }
+    for (const ifindex of this.#devices.keys()) this.#dirtyDevices.add(ifindex)
+  }
+
+  /**
+   * Writes what changed, in slices.
+   *
+   * @param inForce the set whose classes matter
+   * @returns whether a flow that is judged again may get another answer
+   */
+  async flush(inForce: FilterSet, slices: Slices = new Slices()): Promise<boolean> {
+    let changed = false
+    for (const slot of this.#unwritten.splice(0)) if (this.#mirror.refs[slot] !== 0) this.#mirror.mark(slot)
+    while (this.#mirror.dirtyCount > 0) {
+      if (this.#flushAddresses(inForce)) changed = true
+      if (slices.isOver) await slices.next()
+    }
+    if (this.#networksDirty) {
+      await this.#flushNetworks()
+      changed = true
+    }
+    // Copied: a device may change while the loop lets others in.
+    for (const ifindex of [...this.#dirtyDevices]) {
+      this.#dirtyDevices.delete(ifindex)
+      if (this.#flushDevice(ifindex, inForce)) changed = true
+      if (slices.isOver) await slices.next()
+    }
+    slices.end()
+    return changed
+  }
+
+  [Symbol.dispose](): void {
+    for (const one of this.#subscriptions) one[Symbol.dispose]()
+  }
+
+  #flushAddresses(inForce: FilterSet): boolean {
+    const mirror = this.#mirror
+    const slots = mirror.takeDirty(BATCH)
+    const gone: number[] = []
+    const there: number[] = []
+    let changed = false
+    const released: Classes[] = []
+    for (const slot of slots) {
+      const ref = mirror.refs[slot]!
+      const endpoint = ref === 0 ? undefined : this.#endpoints.get(ref)
+      const list = endpoint === undefined ? gone : there
+      list.push(slot)
+      const before = mirror.classesOf(slot)
+      const after = this.#classesOf(endpoint)
+      mirror.setClasses(slot, after)
+      released.push(before)
+      if (this.#matters(before[inForce], after[inForce])) changed = true
+    }
+    this.#flushClasses()
+    this.#delete(gone)
+    this.#write(there)
+    // Last: until now the kernel could still find them by these addresses.
+    for (const classes of released) this.#release(classes)
+    return changed
+  }
+
+  /** What nobody claims is the world, or a range's. */
+  #matters(before: number, after: number): boolean {
+    if (before === after) return false
+    const isWorld = (id: number) => id === NO_CLASS || id === FilterClassId.WORLD
+    return this.hasNetworks || !(isWorld(before) && isWorld(after))
+  }
+
+  #flushClasses(): void {
+    for (const set of SETS) {
+      this.#tables[set]?.flush((first, masks) => this.#maps.writeClasses(set, first, masks))
+    }
+  }
+
+  #delete(slots: readonly number[]): void {
+    if (slots.length === 0) return
+    for (const [i, slot] of slots.entries()) this.#putKey(slot, i)
+    this.#maps.deleteAddresses(this.#keys, slots.length)
+    for (const slot of slots) this.#mirror.drop(slot)
+  }
+
+  #write(slots: readonly number[]): void {
+    if (slots.length === 0) return
+    for (const [i, slot] of slots.entries()) this.#put(slot, i)
+    const written = this.#maps.setAddresses(this.#keys, this.#values, slots.length)
+    if (written === slots.length) return
+    this.refused += slots.length - written
+    this.#unwritten.push(...slots.slice(written))
+  }
+
+  /** Writes the addresses of slots [first, end) that are there. */
+  #writeRange(first: number, end: number): void {
+    const slots: number[] = []
+    for (let slot = first; slot < end; slot++) if (this.#mirror.refs[slot] !== 0) slots.push(slot)
+    this.#write(slots)
+  }
+
+  #putKey(slot: number, at: number): void {
+    for (let i = 0; i < 4; i++) this.#keyWords[at * 4 + i] = this.#mirror.words[slot * 4 + i]!
+  }
+
+  #put(slot: number, at: number): void {
+    const endpoint = this.#endpoints.get(this.#mirror.refs[slot]!)
+    const [first, second] = this.#mirror.classesOf(slot)
+    this.#putKey(slot, at)
+    const subject = { identity: endpoint.identity, classes: [shown(first), shown(second)] as const }
+    const flags = endpoint.isLocal && endpoint.podName !== '' ? SubjectFlag.LOCAL_POD : 0
+    encodeSubject(this.#values, at * ADDRESS_ENTRY.SIZE, subject, flags)
+  }
+
+  #flushDevice(ifindex: number, inForce: FilterSet): boolean {
+    const ref = this.#endpoints.byInterface(ifindex)
+    const endpoint = ref === 0 ? undefined : this.#endpoints.get(ref)
+    const before = this.#devices.get(ifindex) ?? [NO_CLASS, NO_CLASS]
+    const after = this.#classesOf(endpoint)
+    if (endpoint === undefined) {
+      this.#devices.delete(ifindex)
+    } else {
+      this.#devices.set(ifindex, after)
+      this.#flushClasses()
+      this.#writeDevice(ifindex, endpoint, after)
+    }
+    this.#release(before)
+    return before[inForce] !== after[inForce]
+  }
+
+  #classesOf(endpoint: Endpoint | undefined): Classes {
+    const [first, second] = this.#tables
+    if (endpoint === undefined) return [NO_CLASS, NO_CLASS]
+    return [first?.acquire(endpoint) ?? NO_CLASS, second?.acquire(endpoint) ?? NO_CLASS]
+  }
+
+  #release(classes: Classes): void {
+    for (const set of SETS) if (classes[set] !== NO_CLASS) this.#tables[set]?.release(classes[set])
+  }
+
+  /** One that is not watched any more is nobody's concern. */
+  #writeDevice(ifindex: number, { identity, podName }: Endpoint, classes: Classes): void {
+    const asks = podName === '' && !this.#endpoints.hasAddresses(ifindex)
+    this.#maps.setDevice(ifindex, {
+      identity,
+      classes: [shown(classes[0]), shown(classes[1])],
+      flags: asks ? SubjectFlag.ASK_ADDRESS : 0,
+    })
+  }
+
+  async #flushNetworks(): Promise<void> {
+    this.#networksDirty = false
+    const old = this.#networks
+    // Of a range that was named twice the last one holds.
+    const ranges = new Map(
+      this.#endpoints.cluster.cidrs().map((one) => [`${one.range.bits}/${one.range.bytes.join()}`, one]),
+    )
+    const networks = Array.from(ranges.values(), ({ range, ref }) => {
+      const endpoint = this.#endpoints.get(ref)
+      return { ...range, identity: endpoint.identity, classes: this.#classesOf(endpoint) }
+    })
+    this.#networks = networks.map(({ classes }) => classes)
+    this.#flushClasses()
+    await this.#maps.setNetworks(
+      networks.map((one) => ({ ...one, classes: [shown(one.classes[0]), shown(one.classes[1])] as const })),
+    )
+    for (const classes of old) this.#release(classes)
+  }
+}
+
+/** What the kernel is told of a subject without a class: user space decides. */
+function shown(id: number): number {
+  return id === NO_CLASS ? FilterClassId.UNDECIDED : id
+}
