@@ -106,25 +106,28 @@ describe.skipIf(missingTools !== undefined)(`roles of the agents${skipped}`, () 
     'discovery.k8s.io/endpointslices': ['list', 'watch'],
     'apps/replicasets': ['list', 'watch'],
     'batch/jobs': ['list', 'watch'],
-    'acn.azure.com/containernetworkmetrics': ['get', 'list', 'watch'],
-    'acn.azure.com/containernetworklogs': ['get', 'list', 'watch'],
-    'acn.azure.com/retinanetworkflowlogs': ['get', 'list', 'watch'],
+    'acn.azure.com/containernetworkmetrics': ['list', 'watch'],
+    'acn.azure.com/containernetworklogs': ['list', 'watch'],
+    'acn.azure.com/retinanetworkflowlogs': ['list', 'watch'],
   }
 
   test('allow exactly this', async () => {
     const release = await render()
     expect(rights(release.get('ClusterRole', 'sluice'))).toEqual({
       ...READ,
+      'acn.azure.com/containernetworkmetrics': ['list', 'watch', 'get'],
+      'acn.azure.com/containernetworklogs': ['list', 'watch', 'get'],
+      'acn.azure.com/retinanetworkflowlogs': ['list', 'watch', 'get'],
       'acn.azure.com/containernetworkmetrics/status': ['patch'],
       'acn.azure.com/containernetworklogs/status': ['patch'],
       'acn.azure.com/retinanetworkflowlogs/status': ['patch'],
     })
     expect(rights(release.get('Role', 'sluice'))).toEqual({
       'coordination.k8s.io/leases': ['create'],
-      'coordination.k8s.io/leases/=sluice-agent': ['get', 'update', 'patch'],
+      'coordination.k8s.io/leases/=sluice-agent': ['get', 'update'],
       'core/configmaps': ['create'],
-      'core/configmaps/=sluice-dynamic-metrics-config': ['get', 'update', 'patch'],
-      'core/configmaps/=sluice-flowlog-config': ['get', 'update', 'patch'],
+      'core/configmaps/=sluice-dynamic-metrics-config': ['get', 'patch'],
+      'core/configmaps/=sluice-flowlog-config': ['get', 'patch'],
     })
   })
 
@@ -138,6 +141,13 @@ describe.skipIf(missingTools !== undefined)(`roles of the agents${skipped}`, () 
     const release = await render({ config: { kubernetes: { enabled: false } } })
     expect(release.objects.filter(({ kind }) => /Role/.test(kind))).toEqual([])
     expect(release.pods[0]!.spec.automountServiceAccountToken).toBe(false)
+  })
+
+  test('on Lease and ConfigMaps are where kubernetes.namespace says', async () => {
+    const release = await render({ config: { kubernetes: { namespace: 'elsewhere' } } })
+    expect(release.get('Role', 'sluice').metadata.namespace).toBe('elsewhere')
+    const { metadata, subjects } = release.get('RoleBinding', 'sluice')
+    expect([metadata.namespace, subjects[0].namespace]).toEqual(['elsewhere', 'net'])
   })
 
   test('never hold a wildcard, nor what reads secrets', async () => {
