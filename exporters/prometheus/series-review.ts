@@ -78,9 +78,10 @@ export class SeriesReview {
       const consumer = rules.consumers.find(({ bit }) => bit === metric.bit)
       if (consumer === undefined) continue
       const key = rulesKey(consumer)
-      if (this.#rules.get(metric) === key) continue
+      const before = this.#rules.get(metric)
+      if (before === key) continue
       this.#rules.set(metric, key)
-      this.#open(metric, consumer)
+      this.#open(metric, consumer, before === undefined)
       isAny = true
     }
     if (!isAny) return
@@ -106,13 +107,13 @@ export class SeriesReview {
     }
   }
 
-  #open(metric: Metric, consumer: FilterConsumer): void {
+  #open(metric: Metric, consumer: FilterConsumer, isFirst: boolean): void {
     const nowMs = performance.now()
     const isFree = isUnfiltered(consumer)
     metric.isFree = isFree
-    // Before the first flow there is none that other filters have judged.
-    const isFirst = (this.#parts.store()?.end ?? 0) === 0
-    metric.late = isFirst ? undefined : new LateFlows(this.#parts.now())
+    // When rules come first and flows after them, there are none that other rules have judged.
+    const hasNone = isFirst && (this.#parts.store()?.end ?? 0) === 0
+    metric.late = hasNone ? undefined : new LateFlows(this.#parts.now())
     for (const family of metric.handler.families) {
       family.isOff = !consumer.isOn
       if (!isFree) family.question()
