@@ -234,7 +234,10 @@ export class Cluster implements AsyncDisposable {
 
   async #runOk(tool: 'kubectl' | 'helm', args: readonly string[], input: string | undefined): Promise<string> {
     const { stdout, stderr, code } = await this.#run(tool, args, input)
-    if (code !== 0 || stderr !== '') throw new Error(`${tool} ${args.join(' ')} exited with ${code}: ${stderr}`)
+    // Helm tells there that it follows a link.
+    const complaints = stderr.split('\n').filter((line) => line !== '' && !line.startsWith('level=INFO'))
+    if (code !== 0 || complaints.length > 0)
+      throw new Error(`${tool} ${args.join(' ')} exited with ${code}: ${complaints.join('\n')}`)
     return stdout
   }
 
