@@ -37,7 +37,7 @@ export async function runAgent(options: RunOptions): Promise<number> {
       )
       return 0
     }
-    await using agent = new Agent(config, log, options.source)
+    await using agent = await Agent.make(config, log, options.source)
     await agent.start()
     options.onRunning?.(agent)
     await aborted(signal)

@@ -5,23 +5,24 @@ import type { TlsFiles } from '../base/certificate-files.ts'
 import { errorText } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import { RecordClock } from '../collector/clock.ts'
+import { KubernetesMetadata } from '../collector/metadata/kubernetes.ts'
 import { StaticMetadata } from '../collector/metadata/static.ts'
 import { Collector } from '../collector/pipeline.ts'
 import type { RecordSource } from '../collector/stamp.ts'
 import { CollectorState } from '../collector/state.ts'
 import { JsonLogExporter, resolveJsonLogOptions } from '../exporters/json-log/index.ts'
 import { NodeFamilies, PrometheusExporter, type RefreshingSource } from '../exporters/prometheus/index.ts'
-import { compileFlowFilters } from '../filters/hubble/index.ts'
-import { parseFlowFilters } from '../filters/hubble/json.ts'
+import { Judge } from '../filters/judge.ts'
 import { filterTelemetry } from '../filters/telemetry.ts'
 import type { Exporter, MetadataSource, TelemetrySource } from '../model/contracts.ts'
-import type { FlowView } from '../model/flow-view.ts'
 import { bootToWallOffset } from '../native/index.ts'
 import { agentInfo, type PartStatus } from './agent-info.ts'
 import { type Config, nodeNameOf } from './config.ts'
 import { durationMs, sizeBytes } from './config-values.ts'
+import { FilterPart, logMode } from './filter-part.ts'
 import { type Check, HealthServer } from './health.ts'
 import { KernelPart, kernelNames } from './kernel-part.ts'
+import { KubernetesPart } from './kubernetes-part.ts'
 import { ledgerReport } from './ledger.ts'
 import { KernelNodeCounters, procNetOf } from './node-counters.ts'
 import { startTelemetry } from './telemetry.ts'
@@ -54,9 +55,12 @@ export class Agent implements AsyncDisposable {
   readonly log: Logger
   readonly jsonLog: JsonLogExporter | undefined
   readonly prometheus: PrometheusExporter | undefined
+  readonly filters: FilterPart
   readonly api: ApiServer
   readonly health: HealthServer
+  readonly #kubernetes: KubernetesPart | undefined
   readonly #metadata: MetadataSource[] = []
+  readonly #judge: Judge
   readonly #agentEvents: AgentEventRing
   readonly #startedMs = Date.now()
   readonly #stop = new AbortController()
@@ -65,10 +69,17 @@ export class Agent implements AsyncDisposable {
   #ready = false
 
   /** @throws SluiceError when the configuration cannot work here */
-  constructor(config: Config, log: Logger, source: FlowSource = { kind: 'kernel' }) {
+  static async make(config: Config, log: Logger, source: FlowSource = { kind: 'kernel' }): Promise<Agent> {
+    // Flows of a file bring their names along.
+    const kubernetes = source.kind === 'kernel' ? await KubernetesPart.make(config, nodeNameOf(config), log) : undefined
+    return new Agent(config, log, source, kubernetes)
+  }
+
+  private constructor(config: Config, log: Logger, source: FlowSource, kubernetes: KubernetesPart | undefined) {
     this.config = config
     this.log = log
     this.nodeName = nodeNameOf(config)
+    this.#kubernetes = kubernetes
     const version = sluiceVersion()
     this.kernel = source.kind === 'kernel' ? new KernelPart(config, log) : undefined
     this.state = new CollectorState({
@@ -79,7 +90,9 @@ export class Agent implements AsyncDisposable {
       history: { capacity: config.history.flows, l7Bytes: sizeBytes(String(config.history.l7Size))! },
     })
     this.#agentEvents = new AgentEventRing(this.state.nodeName)
-    this.jsonLog = config.log.enabled ? makeJsonLog(config, log, version) : undefined
+    this.#judge = new Judge({ historyEnd: () => this.state.history.end })
+    const mode = logMode(config, kubernetes !== undefined)
+    if (mode !== 'off') this.jsonLog = makeJsonLog(config, log, version, this.#judge, mode === 'static')
     this.prometheus = config.metrics.enabled ? this.#makePrometheus() : undefined
     const exporters: Exporter[] = [this.jsonLog, this.prometheus].filter((one) => one !== undefined)
     this.collector = new Collector({
@@ -99,6 +112,21 @@ export class Agent implements AsyncDisposable {
     if (config.metadata.file !== undefined) {
       this.#metadata.push(new StaticMetadata({ path: config.metadata.file, log: log.child({ part: 'metadata' }) }))
     }
+    if (kubernetes) this.#metadata.push(kubernetes.metadata)
+    this.filters = new FilterPart({
+      ...{ config, log, kubernetes, kernel: this.kernel, state: this.state, judge: this.#judge },
+      metrics: this.prometheus?.consumers() ?? [],
+      meters: {
+        series: async (consumer, range, wants, signal) =>
+          (await this.prometheus?.countSeries(consumer, range, wants, signal)) ?? { series: 0, bytes: 0 },
+        lines: async (range, wants, signal) =>
+          (await this.jsonLog?.countLines(range, wants, signal)) ?? { lines: 0, bytes: 0 },
+      },
+    })
+    this.filters.onApplied(({ rules }) => {
+      this.prometheus?.filtersChanged(rules)
+      this.jsonLog?.filtersChanged(rules)
+    })
     this.state.endpoints.onEvent((event) => {
       this.#agentEvents.endpoint(event)
       this.prometheus?.onEndpoint(event)
@@ -109,6 +137,8 @@ export class Agent implements AsyncDisposable {
         version,
         agentEvents: this.#agentEvents,
         namespaces: this.state.namespaces,
+        filters: this.filters.info,
+        onQuery: this.filters.onQuery,
         log: log.child({ part: 'api' }),
         agent: agentInfo({
           nodeName: this.state.nodeName,
@@ -140,6 +170,8 @@ export class Agent implements AsyncDisposable {
       await this.jsonLog?.start(signal)
       await this.prometheus?.start(signal)
       this.prometheus?.attach(this.state.history)
+      await this.filters.start(signal)
+      this.#kubernetes?.start()
       await this.health.start()
       await this.api.start()
       const attached = this.kernel?.start(this.state)
@@ -182,8 +214,9 @@ export class Agent implements AsyncDisposable {
         details: { flows: history.end - history.first, flows_max: history.capacity, flows_seen: history.end },
       },
       ...this.#metadata.map((source) => metadataStatus(source, this.state.endpoints.podCount)),
-      exporterStatus('json-log', this.jsonLog, this.config.log.path),
-      exporterStatus('prometheus', this.prometheus, this.prometheus?.url ?? ''),
+      this.filters.status(),
+      exporterStatus('json-log', this.jsonLog, this.config.log.path, this.jsonLog?.state),
+      exporterStatus('prometheus', this.prometheus, this.prometheus?.url ?? '', this.prometheus?.state),
       { name: 'api', state: 'ok', message: '', details: { addresses: this.api.addresses.join(' ') } },
     ]
   }
@@ -200,7 +233,9 @@ export class Agent implements AsyncDisposable {
     this.#stop.abort()
     const parts: (AsyncDisposable | undefined)[] = [
       this.api,
+      this.filters,
       ...this.#metadata,
+      this.#kubernetes,
       this.health,
       this.prometheus,
       this.jsonLog,
@@ -231,6 +266,7 @@ export class Agent implements AsyncDisposable {
         telemetry: { [Symbol.iterator]: () => this.#telemetrySources()[Symbol.iterator]() },
         ledgers: { [Symbol.iterator]: () => this.#stages()[Symbol.iterator]() },
         refreshing: this.#nodeFamilies(),
+        judge: this.#judge,
       },
     )
   }
@@ -253,7 +289,8 @@ export class Agent implements AsyncDisposable {
   #telemetrySources(): TelemetrySource[] {
     const metadata = this.#metadata.filter((source) => source instanceof StaticMetadata)
     const parts = [this.collector, this.kernel, this.jsonLog, this.api, filterTelemetry]
-    return [...parts.filter((one) => one !== undefined), ...metadata]
+    const kubernetes = this.#kubernetes?.telemetry() ?? []
+    return [...parts.filter((one) => one !== undefined), ...this.filters.telemetry(), ...kubernetes, ...metadata]
   }
 
   #stages() {
@@ -286,7 +323,8 @@ export class Agent implements AsyncDisposable {
   }
 }
 
-function makeJsonLog(config: Config, log: Logger, version: string): JsonLogExporter {
+/** @param isOn whether there is a log before the first filters are in force */
+function makeJsonLog(config: Config, log: Logger, version: string, judge: Judge, isOn: boolean): JsonLogExporter {
   const options = resolveJsonLogOptions({
     path: config.log.path,
     maxFileBytes: sizeBytes(String(config.log.maxSize))!,
@@ -297,15 +335,7 @@ function makeJsonLog(config: Config, log: Logger, version: string): JsonLogExpor
     // Half of the ring may wait for a stalled disk; the other half is for what comes meanwhile.
     maxHeldFlows: Math.max(1, Math.floor(sizeBytes(String(config.kernel.ringSize))! / 2 / RING_RECORD_BYTES)),
   })
-  const keep = logFilter(config)
-  const judge = keep && { wants: (_bit: number, view: FlowView) => keep(view), wouldTake: () => true }
-  return new JsonLogExporter(options, { logger: log, emitter: { name: 'Sluice', version }, judge })
-}
-
-function logFilter(config: Config): ((view: FlowView) => boolean) | undefined {
-  const { allowList, denyList } = config.log
-  if (allowList.length === 0 && denyList.length === 0) return undefined
-  return compileFlowFilters(allowList.flatMap(parseFlowFilters), denyList.flatMap(parseFlowFilters))
+  return new JsonLogExporter(options, { logger: log, emitter: { name: 'Sluice', version }, judge, isOn })
 }
 
 function listenSpecs(config: Config): ListenSpec[] {
@@ -325,14 +355,16 @@ function tlsFiles(tls: Config['metrics']['tls']): TlsFiles | undefined {
 }
 
 function metadataStatus(source: MetadataSource, pods: number): PartStatus {
-  const error = source instanceof StaticMetadata ? source.lastError : ''
-  return { name: `metadata/${source.name}`, state: error === '' ? 'ok' : 'degraded', message: error, details: { pods } }
+  const error = source instanceof StaticMetadata || source instanceof KubernetesMetadata ? source.lastError : ''
+  const details = source instanceof KubernetesMetadata ? source.details() : { pods }
+  return { name: `metadata/${source.name}`, state: error === '' ? 'ok' : 'degraded', message: error, details }
 }
 
-function exporterStatus(name: string, exporter: Exporter | undefined, target: string): PartStatus {
+/** @param note what it does not do at present because filters say so */
+function exporterStatus(name: string, exporter: Exporter | undefined, target: string, note = ''): PartStatus {
   if (!exporter) return { name: `exporter/${name}`, state: 'off', message: 'switched off', details: {} }
   const { delivered, waiting, lost, lostByReason } = exporter.ledger
-  const problems: string[] = []
+  const problems: string[] = note === '' ? [] : [note]
   const { trouble } = exporter
   if (trouble !== undefined) problems.push(`does not deliver at present (${trouble}): ${waiting} flows wait`)
   if (lost > 0)
