@@ -3,13 +3,14 @@
  *
  *     node --import tsx test/helpers/api-double-process.ts '{"pods": 10000, "changesPerSecond": 500}'
  *
- * Prints its URL as the first line. Namespaces, nodes and pods are there from the start; changes begin with a line
- * `start` on standard input and stop with `stop`; `relist` makes every watch begin anew with a list. Each tenth change
- * deletes a pod and creates another one, the others are of all kinds: labels, status alone, addresses.
+ * Prints its URL as the first line. Namespaces, nodes, 400 applications with their services and pods are there from the
+ * start; changes begin with a line `start` on standard input and stop with `stop`; `relist` makes every watch begin anew
+ * with a list. Each tenth change deletes a pod and creates another one, and the slice of its service follows both; of
+ * the others every second one changes a label and every second one the status alone.
  */
 import { createInterface } from 'node:readline'
 import { ApiDouble } from './api-double.ts'
-import { namespace, node, owner, pod } from './api-double-objects.ts'
+import { endpointSlice, namespace, node, owner, pod, service } from './api-double-objects.ts'
 
 export interface DoubleProcessSpec {
   readonly pods: number
@@ -19,15 +20,16 @@ export interface DoubleProcessSpec {
 }
 
 const TICK_MS = 20
+const APPS = 400
 
 function podOf(number: number, generation: number) {
-  const app = number % 400
+  const app = number % APPS
   const kind = `app-${app}-6d5f9c7b8`
   return pod({
     namespace: `team-${app % 40}`,
     name: `${kind}-${number.toString(36).padStart(5, '0')}`,
     uid: `00000000-0000-4000-8000-${String(number).padStart(8, '0')}${String(generation % 10_000).padStart(4, '0')}`,
-    ip: `10.${128 + (number >> 16)}.${(number >> 8) & 255}.${number & 255}`,
+    ip: ipOf(number),
     labels: {
       app: `app-${app}`,
       'app.kubernetes.io/name': `app-${app}`,
@@ -45,13 +47,36 @@ function podOf(number: number, generation: number) {
   })
 }
 
+/** The slice of an application's service: all of its pods. @param without a pod that is not there just now */
+function sliceOf(app: number, podCount: number, without = -1) {
+  const numbers: number[] = []
+  for (let i = app; i < podCount; i += APPS) if (i !== without) numbers.push(i)
+  const pods = numbers.map((number) => podOf(number, 0).metadata.name!)
+  return endpointSlice({
+    namespace: `team-${app % 40}`,
+    name: `app-${app}-x2k8p`,
+    service: `app-${app}`,
+    addresses: numbers.map(ipOf),
+    pods,
+    ports: [{ port: 8080 }],
+  })
+}
+
+function ipOf(number: number): string {
+  return `10.${128 + (number >> 16)}.${(number >> 8) & 255}.${number & 255}`
+}
+
 async function main(spec: DoubleProcessSpec): Promise<void> {
   const api = await ApiDouble.start()
   for (let i = 0; i < (spec.namespaces ?? 40); i++) api.apply('namespaces', namespace(`team-${i}`))
   for (let i = 0; i < (spec.nodes ?? 200); i++) api.apply('nodes', node(`node-${i}`, `192.168.${i >> 8}.${i & 255}`))
-  for (let app = 0; app < 400; app++) {
+  for (let app = 0; app < APPS; app++) {
     const deployment = { kind: 'Deployment', name: `app-${app}` }
     api.apply('replicasets', owner(`team-${app % 40}`, `app-${app}-6d5f9c7b8`, deployment))
+    const place = { namespace: `team-${app % 40}`, name: `app-${app}` }
+    const ip = `10.96.${app >> 8}.${app & 255}`
+    api.apply('services', service({ ...place, ip, ports: [{ port: 80 }], selector: { app: place.name } }))
+    api.apply('endpointslices', sliceOf(app, spec.pods))
   }
   for (let i = 0; i < spec.pods; i++) api.apply('pods', podOf(i, 0))
   console.log(api.url)
@@ -61,10 +86,15 @@ async function main(spec: DoubleProcessSpec): Promise<void> {
     const number = (done * 7919) % spec.pods
     const next = podOf(number, done)
     const { namespace: ns, name } = next.metadata
-    if (done % 10 === 0) api.remove('pods', ns, name!)
+    const isReplaced = done % 10 === 0
+    if (isReplaced) {
+      api.remove('pods', ns, name!)
+      api.apply('endpointslices', sliceOf(number % APPS, spec.pods, number))
+    }
     const { labels, ...rest } = next.metadata
     const statusOnly = { ...next, metadata: rest, status: { ...(next['status'] as object), observedAt: done } }
     api.apply('pods', done % 2 === 0 ? { ...next, metadata: { ...rest, labels: labels! } } : statusOnly)
+    if (isReplaced) api.apply('endpointslices', sliceOf(number % APPS, spec.pods))
     done++
   }
   const start = (): void => {
