@@ -62,7 +62,7 @@ function sentence(path: readonly PropertyKey[], root: unknown, message: string):
   return `"${pathText(path)}" ${shown}: ${message}`
 }
 
-const TOO_DEEP = 'Collections are nested too deeply'
+export const TOO_DEEP = 'Collections are nested too deeply'
 
 /**
  * Calls the yaml package. It throws where a text is hostile: aliases that would grow into millions of nodes, collections
@@ -79,7 +79,7 @@ export function refusing<T>(call: () => T, refuse: (problem: string) => SluiceEr
 }
 
 /** What one line may open; the package takes time that grows with the square of it, and more: minutes for 20,000. */
-const DEEP_LINE = /(?:[?-][ \t]+){64}/
+export const DEEP_LINE = /(?:[?-][ \t]+){64}/
 
 /** parseDocument() of the yaml package, with keys unique and errors collected; refuses what it would take minutes for. */
 export function yamlDocument(text: string, lineCounter: LineCounter, refuse: (problem: string) => SluiceError) {

@@ -15,10 +15,10 @@ import type { TelemetrySink, TelemetrySource } from '../model/contracts.ts'
 import { collectFilterMetrics } from './filter-metrics.ts'
 import { LiveQueries } from './live-queries.ts'
 import type { ResourceDocument, ResourceRef, ResourceSource, ResourceStatus } from './resource.ts'
-import { type Entry, ResourceBook, type Selection } from './resource-book.ts'
+import { type Entry, failedOutcomes, ResourceBook, type Selection } from './resource-book.ts'
 import { type AppliedNews, RuleApplier } from './rule-applier.ts'
 import { SourceSet, type SourceState } from './source-set.ts'
-import { type Outcome, outcomeOf, sameStatus, statusOf } from './status.ts'
+import { type Outcome, sameStatus, statusOf } from './status.ts'
 
 /** Changes within this time are put into force together; no more than ten times a second. */
 const SETTLE_MS = 100
@@ -55,6 +55,8 @@ export interface FilterControlState {
   readonly generation: number
   /** Milliseconds since 1970; 0 before the first. */
   readonly appliedAt: number
+  /** How long it took to put the set into force, milliseconds. */
+  readonly tookMs: number
   /** Changes are on their way. */
   readonly isPending: boolean
   /** Why the newest rules are not in force; '' when they are. */
@@ -187,10 +189,12 @@ export class FilterControl implements TelemetrySource, AsyncDisposable {
     return { rules: this.#ruleSet(selection, []), resources }
   }
 
-  /** The rules as they would be if nobody filtered: every metric counts everything, and all is logged. */
+  /** The rules as they would be if nobody filtered: every metric counts everything, and a log that there is has all. */
   unfiltered(): RuleSet {
+    const { settings } = this.#options
+    const mode = settings.log.mode === 'off' ? 'off' : 'static'
     return buildRuleSet({
-      settings: { ...this.#options.settings, log: { mode: 'static', allow: [], deny: [] } },
+      settings: { ...settings, log: { mode, allow: [], deny: [] } },
       metrics: this.#metrics,
       dynamic: new Map(),
       resources: [],
@@ -203,6 +207,7 @@ export class FilterControl implements TelemetrySource, AsyncDisposable {
     return {
       generation: news?.generation ?? 0,
       appliedAt,
+      tookMs: news?.tookMs ?? 0,
       isPending: this.#isDirty || this.#timer !== undefined,
       lastError: lastFailure === undefined ? '' : errorText(lastFailure),
       sources: this.#sources.states(),
@@ -298,23 +303,12 @@ export class FilterControl implements TelemetrySource, AsyncDisposable {
     for (const [entry, outcome] of outcomes) {
       if (!known.has(entry)) continue
       const before = this.#statuses.get(entry)
-      const status = statusOf(outcome, entry.document.generation, before, this.#now())
+      const status = statusOf(outcome, before, this.#now())
       if (before !== undefined && sameStatus(before, status)) continue
       this.#statuses.set(entry, status)
       entry.source.setStatus(entry.ref, status)
     }
   }
-}
-
-/** What is in force is as before: resources that wanted a change say why it did not come. */
-function failedOutcomes({ outcomes, inForce }: Selection, error: string): Map<Entry, Outcome> {
-  return new Map(
-    [...outcomes].map(([entry, outcome]) => {
-      if (inForce.get(entry) === entry.applied) return [entry, outcome]
-      const detail = `The filters cannot be put into force; it is tried again: ${error}`
-      return [entry, outcomeOf('ApplyFailed', entry.checked, detail, entry.applied)]
-    }),
-  )
 }
 
 /** Where documents come from that are only asked about. */

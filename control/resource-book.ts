@@ -1,6 +1,5 @@
 import { errorText } from '../base/errors.ts'
-import { type CompiledResource, compileResourceSliced } from '../filters/resources/compile.ts'
-import { readDocument } from '../filters/resources/document.ts'
+import { type CompiledResource, compileDocument } from '../filters/resources/compile.ts'
 import { METRIC_RESOURCE_NAME } from '../filters/resources/kinds.ts'
 import { type Problem, problemText } from '../filters/resources/problem.ts'
 import type { ResourceDocument, ResourceRef, ResourceSource } from './resource.ts'
@@ -17,6 +16,8 @@ export interface Checked {
   readonly compiled: CompiledResource | undefined
   readonly mistakes: readonly string[]
   readonly warnings: readonly string[]
+  /** metadata.generation of the document. */
+  readonly generation: number
 }
 
 /** A resource with all that is known of it. */
@@ -58,7 +59,9 @@ export class ResourceBook {
   upsert(source: ResourceSource, document: ResourceDocument): boolean {
     const key = keyOf(source, document.ref)
     const known = this.#entries.get(key)
-    if (known !== undefined && isSame(known.document, document)) return false
+    // A wrong document is looked at again also when it says the same: its lines may have moved.
+    const isRight = known?.checked === undefined || known.checked.compiled !== undefined
+    if (known !== undefined && isRight && isSame(known.document, document)) return false
     if (known !== undefined && known.document.uid === document.uid) {
       known.document = document
       known.checked = undefined
@@ -174,17 +177,21 @@ function ruleCount(resource: CompiledResource): number {
 }
 
 /** What one document says. Never throws: what cannot be read is a mistake of the document. */
-export async function checkDocument(document: Omit<ResourceDocument, 'ref' | 'uid' | 'generation'>): Promise<Checked> {
+export async function checkDocument(document: Omit<ResourceDocument, 'ref' | 'uid'>): Promise<Checked> {
+  const { generation } = document
   const texts = (problems: readonly Problem[]) => problems.map((problem) => problemText(problem, document))
   try {
-    const { resource, mistakes } = readDocument(document.value)
-    if (resource === undefined) return { compiled: undefined, mistakes: texts(mistakes), warnings: [] }
-    const result = await compileResourceSliced(resource)
+    const result = await compileDocument(document.value)
     return result.compiled === undefined
-      ? { compiled: undefined, mistakes: texts(result.mistakes), warnings: [] }
-      : { compiled: result.compiled, mistakes: [], warnings: texts(result.warnings) }
+      ? { compiled: undefined, mistakes: texts(result.mistakes), warnings: [], generation }
+      : { compiled: result.compiled, mistakes: [], warnings: texts(result.warnings), generation }
   } catch (error) {
-    return { compiled: undefined, mistakes: [`Cannot read the document: ${errorText(error)}`], warnings: [] }
+    return {
+      compiled: undefined,
+      mistakes: [`Cannot read the document: ${errorText(error)}`],
+      warnings: [],
+      generation,
+    }
   }
 }
 
@@ -192,4 +199,15 @@ export async function checkDocument(document: Omit<ResourceDocument, 'ref' | 'ui
 function isSame(a: ResourceDocument, b: ResourceDocument): boolean {
   if (a.uid !== b.uid || a.generation !== b.generation || a.file !== b.file) return false
   return (a.generation !== 0 && a.uid !== '') || JSON.stringify(a.value) === JSON.stringify(b.value)
+}
+
+/** When rules could not be put into force: what is in force is as before, and resources that wanted a change say so. */
+export function failedOutcomes({ outcomes, inForce }: Selection, error: string): Map<Entry, Outcome> {
+  return new Map(
+    [...outcomes].map(([entry, outcome]) => {
+      if (inForce.get(entry) === entry.applied) return [entry, outcome]
+      const detail = `The filters cannot be put into force; it is tried again: ${error}`
+      return [entry, outcomeOf('ApplyFailed', entry.checked, detail, entry.applied)]
+    }),
+  )
 }

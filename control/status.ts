@@ -9,6 +9,8 @@ export interface Outcome {
   readonly warnings: readonly string[]
   readonly filters: number
   readonly isAccepted: boolean
+  /** metadata.generation that this is about. */
+  readonly generation: number
 }
 
 /** Longest message, characters: a status is part of an object that is watched by many. */
@@ -38,6 +40,7 @@ export function outcomeOf(
     warnings: checked?.warnings ?? [],
     filters,
     isAccepted,
+    generation: checked?.generation ?? 0,
   }
 }
 
@@ -59,12 +62,8 @@ function inForceText(resource: CompiledResource): string {
  *
  * @param now milliseconds since 1970
  */
-export function statusOf(
-  outcome: Outcome,
-  generation: number,
-  before: ResourceStatus | undefined,
-  now: number,
-): ResourceStatus {
+export function statusOf(outcome: Outcome, before: ResourceStatus | undefined, now: number): ResourceStatus {
+  const { generation } = outcome
   const isConfigured = outcome.reason === 'Configured'
   const state = isConfigured ? 'CONFIGURED' : 'FAILED'
   const time = `${new Date(now).toISOString().slice(0, 19)}Z`

@@ -1,4 +1,3 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import { SluiceError } from '../../base/errors.ts'
 import { pathText } from '../../base/yaml-document.ts'
 import { describePredicate } from '../describe.ts'
@@ -9,13 +8,14 @@ import { isEverything, type Predicate } from '../predicate.ts'
 import type { RuleEffect, RuleOrigin } from '../rules.ts'
 import { adviseFilter } from './advice.ts'
 import { covers } from './covers.ts'
-import type { FilterResource } from './document.ts'
+import { type FilterResource, readSteps } from './document.ts'
 import { flowFilterOf } from './filter.ts'
 import type { KindName, MetricFamily } from './kinds.ts'
 import { LIMITS } from './limits.ts'
 import { limited } from './mistakes.ts'
 import { type Problem, remark } from './problem.ts'
 import type { FilterSpec } from './schema.ts'
+import { finish, finishSliced } from './slices.ts'
 
 /** One filter of a resource. */
 export interface CompiledFilter {
@@ -48,29 +48,19 @@ export type CompileResult =
   | { readonly compiled: CompiledResource; readonly warnings: readonly Problem[]; readonly mistakes?: undefined }
   | { readonly compiled?: undefined; readonly mistakes: readonly Problem[] }
 
-/** Milliseconds of compiling between two turns of the event loop. */
-const SLICE_MS = 3
-
-/** compileSteps() in one go, for tools that have nothing else to do. */
+/** What a resource says: what it means, what is wrong with it, and what is hardly meant. */
 export function compileResource(resource: FilterResource): CompileResult {
-  const steps = compileSteps(resource)
-  for (;;) {
-    const step = steps.next()
-    if (step.done) return step.value
-  }
+  return finish(compileSteps(resource))
 }
 
-/** compileSteps() in slices of some milliseconds. */
-export async function compileResourceSliced(resource: FilterResource): Promise<CompileResult> {
-  const steps = compileSteps(resource)
-  let began = performance.now()
-  for (;;) {
-    const step = steps.next()
-    if (step.done) return step.value
-    if (performance.now() - began < SLICE_MS) continue
-    await nextTurn()
-    began = performance.now()
-  }
+/** readDocument() and compileResource() in slices of some milliseconds. @param value anything */
+export function compileDocument(value: unknown): Promise<CompileResult> {
+  return finishSliced(documentSteps(value))
+}
+
+function* documentSteps(value: unknown): Generator<undefined, CompileResult> {
+  const { resource, mistakes } = yield* readSteps(value)
+  return resource === undefined ? { mistakes } : yield* compileSteps(resource)
 }
 
 /** A list of filters in its place. */
@@ -90,7 +80,6 @@ interface Draft {
   readonly message: FlowFilterMessage
 }
 
-/** What a resource says, step by step: what it means, what is wrong with it, and what is hardly meant. */
 function* compileSteps(resource: FilterResource): Generator<undefined, CompileResult> {
   const warnings: Problem[] = []
   const warn = (problem: Problem) => {

@@ -7,6 +7,8 @@ import { type FieldTest, isEverything, isNothing, type NamespacedName, type Pred
 
 /** Pairs of values that one comparison may take: longer lists are compared as wholes. */
 const MAX_PAIRS = 4096
+/** Lists up to here are searched, longer ones get a set. */
+const SHORT = 8
 
 /**
  * Does one predicate accept every flow that another one accepts? Compares field by field and is sure of its yes; a no can
@@ -16,9 +18,21 @@ export function covers(wide: Predicate, narrow: Predicate): boolean {
   if (isEverything(wide) || isNothing(narrow)) return true
   if (isNothing(wide)) return false
   if (narrow.op === 'any') return narrow.of.every((part) => covers(wide, part))
-  const tests = narrow.op === 'all' ? flattened(narrow.of) : [narrow]
-  const wanted = wide.op === 'all' ? flattened(wide.of) : [wide]
-  return wanted.every((one) => isImplied(one, tests))
+  const tests = partsOf(narrow)
+  return partsOf(wide).every((one) => isImplied(one, tests))
+}
+
+/** Parts of predicates by identity: each is compared with many. */
+const knownParts = new WeakMap<Predicate, readonly Predicate[]>()
+
+/** What has to hold all together. */
+function partsOf(predicate: Predicate): readonly Predicate[] {
+  let parts = knownParts.get(predicate)
+  if (parts === undefined) {
+    parts = predicate.op === 'all' ? flattened(predicate.of) : [predicate]
+    knownParts.set(predicate, parts)
+  }
+  return parts
 }
 
 /** Does some part of an AND see to it that a condition holds? */
@@ -86,6 +100,7 @@ const lower = (text: string) => text.toLowerCase()
 const source = (pattern: { readonly source: string }) => pattern.source
 
 function hasAll<T>(wide: readonly T[], narrow: readonly T[]): boolean {
+  if (wide.length <= SHORT) return narrow.every((value) => wide.includes(value))
   const set = new Set(wide)
   return narrow.every((value) => set.has(value))
 }

@@ -50,12 +50,9 @@ function describe(
     out.push({ path, text: wanted(String(issue.path.at(-1) ?? ''), message) })
     return
   }
-  const missing = value === undefined ? ownMessage(issue) : issue.message
-  out.push({ path, text: wanted(value, missing) })
-}
-
-function ownMessage(issue: z.core.$ZodIssue): string {
-  return issue.message.startsWith('Invalid input') ? 'want an object' : issue.message
+  // Every schema but those of objects has words of its own.
+  const want = issue.message.startsWith('Invalid input') ? 'want an object' : issue.message
+  out.push({ path, text: wanted(value, want) })
 }
 
 /** Of a value that may be a list or one element: what is wrong with the form that it has. */
