@@ -12,6 +12,8 @@ export interface AppliedNews {
   readonly decisions: ReadonlyMap<string, RuleDecision>
   /** Consumers that take other events than before, or that are new. */
   readonly changed: readonly string[]
+  /** How long it took to put them into force. */
+  readonly tookMs: number
 }
 
 /** Puts rule sets into force at every target or at none, one at a time: the caller waits for one to end. */
@@ -52,7 +54,8 @@ export class RuleApplier {
       this.applies++
       this.appliedAt = this.#now()
       this.lastFailure = undefined
-      this.news = { rules, generation: this.applies, decisions, changed: changedConsumers(rules, before) }
+      const tookMs = performance.now() - began
+      this.news = { rules, generation: this.applies, decisions, changed: changedConsumers(rules, before), tookMs }
     } catch (error) {
       this.#failed(error)
       throw error

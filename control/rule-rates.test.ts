@@ -58,6 +58,16 @@ describe('RuleRates', () => {
     expect(rates.rates(counts({ b: 60 }), minute(2)).rules.get('b')!.rates.matched).toBe(60)
   })
 
+  test('a rule counts from when its coming was noticed', () => {
+    const rates = new RuleRates()
+    rates.sample(counts({}), minute(0))
+    rates.notice(counts({ b: 0 }), minute(1))
+    expect(rates.rates(counts({ b: 60 }), minute(3)).rules.get('b')).toMatchObject({
+      rates: { matched: 30 },
+      sinceMs: minute(1),
+    })
+  })
+
   test('a counter that fell has begun anew', () => {
     const rates = new RuleRates()
     rates.sample(counts({ a: 1000 }), minute(0))

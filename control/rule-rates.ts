@@ -65,6 +65,11 @@ export class RuleRates {
     if (this.#samples.length > SAMPLES) this.#samples.shift()
   }
 
+  /** Rules have changed: those that are new count from now on. */
+  notice(counts: FilterCounts, nowMs: number): void {
+    this.#look(counts, nowMs)
+  }
+
   /** Rates of counters as they are now. */
   rates(counts: FilterCounts, nowMs: number): FilterRates {
     this.#look(counts, nowMs)

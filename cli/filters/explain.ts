@@ -19,7 +19,9 @@ type Variant = (typeof VARIANTS)[number]
 /** What filters would do, or do, for people. @param prices the user's own; undefined = no money */
 export function explainText(result: ExplainResult, paint: Paint, prices: PriceList | undefined): string {
   const parts = [basisText(result, paint), figuresText(result, paint)]
-  if (result.rules.length > 0) parts.push(rulesText(result, paint))
+  const unfiltered = unfilteredText(result)
+  if (unfiltered !== '') parts.push(unfiltered)
+  if (ownRules(result).length > 0) parts.push(rulesText(result, paint))
   const problems = problemsText(result, paint)
   if (problems !== '') parts.push(problems)
   if (prices !== undefined) parts.push(moneyTable(result, prices))
@@ -75,7 +77,31 @@ function figures(result: ExplainResult): Figure[] {
     value: (variant) => result[variant]?.per_minute,
     text: rateText,
   }
-  return [leaving, ...result.consumers.flatMap(consumerFigures)]
+  return [leaving, ...result.consumers.filter((consumer) => isFiltered(result, consumer)).flatMap(consumerFigures)]
+}
+
+/** Rules that somebody wrote: those that a metric has by itself are no filter. */
+function ownRules({ rules }: ExplainResult): ExplainedRule[] {
+  return rules.filter(({ rule }) => rule !== undefined && rule.kind !== 'built in')
+}
+
+/** A consumer that has rules, or takes other events than without any. */
+function isFiltered(result: ExplainResult, { name, with: amount, without, now }: ExplainedConsumer): boolean {
+  if (ownRules(result).some(({ rule }) => rule?.consumer === name)) return true
+  const isSame = (a: ExplainedAmount | undefined, b: ExplainedAmount | undefined) =>
+    a?.on === b?.on && a?.kept === b?.kept
+  return !isSame(amount, without) || (result.proposed && !isSame(now, without))
+}
+
+/** What nothing is left out of, in a line; what is switched off is not worth one. */
+function unfilteredText(result: ExplainResult): string {
+  const consumers = result.consumers.filter((consumer) => !isFiltered(result, consumer) && consumer.with?.on)
+  if (consumers.length === 0) return ''
+  const texts = consumers.map(({ name, with: amount }) => {
+    const rate = `${rateText(amount!.kept_per_minute)} events a minute`
+    return name.startsWith('metric/') ? `${name} (${rate}, ${withCommas(amount!.series)} series)` : `${name} (${rate})`
+  })
+  return `Not filtered: ${texts.join(', ')}.\n`
 }
 
 function consumerFigures(consumer: ExplainedConsumer): Figure[] {
@@ -116,7 +142,7 @@ function rulesText(result: ExplainResult, paint: Paint): string {
     'WITHOUT THIS RULE',
     'DECIDED IN',
   ]
-  const rows = result.rules.map((explained) => {
+  const rows = ownRules(result).map((explained) => {
     const { rule } = explained
     if (rule === undefined) return []
     const because = rule.because.length === 0 ? '' : ` (${rule.because.join('; ')})`

@@ -19,7 +19,8 @@ export function listText(list: ListFiltersResponse, paint: Paint, wide: boolean)
   }
   if (list.resources.length > 0) parts.push(resourcesText(list, paint))
   parts.push(consumersText(list.consumers, paint))
-  if (list.rules.length > 0) parts.push(rulesText(list, paint, wide))
+  const rules = wide ? list.rules : list.rules.filter(({ rule }) => rule?.kind !== 'built in')
+  if (rules.length > 0) parts.push(rulesText(list, rules, paint, wide))
   const problems = problemsText(list, paint)
   if (problems !== '') parts.push(problems)
   parts.push(kernelText(list))
@@ -96,7 +97,8 @@ function consumersText(consumers: readonly ListedConsumer[], paint: Paint): stri
   return formatTable([head, ...rows])
 }
 
-function rulesText(list: ListFiltersResponse, paint: Paint, wide: boolean): string {
+/** Rules that a metric has by itself, icmp's `protocol icmp`, are for those who look closely. */
+function rulesText(list: ListFiltersResponse, rules: readonly ListedRule[], paint: Paint, wide: boolean): string {
   const head = [
     'CONSUMER',
     'EFFECT',
@@ -108,12 +110,12 @@ function rulesText(list: ListFiltersResponse, paint: Paint, wide: boolean): stri
     'LEFT OUT/MIN',
     'DECIDED IN',
   ]
-  const rows = list.rules.map((listed) => ruleRow(list, listed, paint, wide))
+  const rows = rules.map((listed) => ruleRow(list, listed, paint, wide))
   const table = formatTable([
     wide ? [...head, 'IN FORCE', 'LAST MATCH', 'FROM', 'WHY NOT IN THE KERNEL'] : head,
     ...rows,
   ])
-  const isInexact = list.rules.some(({ exact }) => !exact)
+  const isInexact = rules.some(({ exact }) => !exact)
   return isInexact ? `${table}~ at most: the kernel decides the rule in part and counts what may match.\n` : table
 }
 

@@ -1,0 +1,178 @@
+import { timestamp } from '../api/agent-events.ts'
+import {
+  type ExplainedAmount as AmountMessage,
+  type ExplainedConsumer as ConsumerMessage,
+  type FilterCount,
+  FilterEffect,
+  FilterPlace,
+  type FilterProblem,
+  type FilterResource,
+  type FilterRule as FilterRuleMessage,
+  type ListedConsumer,
+  type ListedRule,
+  type ExplainedRule as RuleMessage,
+} from '../api/gen/sluice/v1/filters.ts'
+import type { ExplainedAmount, ExplainedConsumer, ExplainedRule, ExplainReport } from '../control/explain.ts'
+import type { ResourceRef, ResourceStatus } from '../control/resource.ts'
+import type { EventRates, FilterRates } from '../control/rule-rates.ts'
+import type { FilterCounts, FilterRule, RuleCounts, RuleDecision, RuleSet } from '../filters/rules.ts'
+
+/** Problems of rules by rule id. */
+export type RuleProblems = ReadonlyMap<string, readonly FilterProblem[]>
+
+/** A count, which is a double that is exact below 2^53. */
+export function whole(count: number): bigint {
+  return BigInt(Math.round(count))
+}
+
+/** Events of a report's time as a rate; 0 when there was no time. */
+export function perMinute(count: number, { seconds }: ExplainReport): number {
+  return seconds > 0 ? (60 * count) / seconds : 0
+}
+
+const SECONDS_PER_DAY = 86_400
+
+export function resourceMessage(source: string, ref: ResourceRef, status: ResourceStatus | undefined): FilterResource {
+  const changed = status === undefined ? Number.NaN : Date.parse(status.timestamp)
+  return {
+    kind: ref.kind,
+    name: ref.name,
+    source,
+    state: status?.state ?? 'PENDING',
+    reason: status?.reason ?? '',
+    message: status?.message ?? '',
+    warnings: [...(status?.warnings ?? [])],
+    observed_generation: BigInt(status?.observedGeneration ?? 0),
+    time: Number.isNaN(changed) ? undefined : timestamp(changed),
+    filters: status?.filters ?? 0,
+  }
+}
+
+export function consumerMessages(rules: RuleSet, counts: FilterCounts, rates: FilterRates): ListedConsumer[] {
+  const byName = new Map(counts.consumers.map((consumer) => [consumer.name, consumer]))
+  return rules.consumers.map((consumer) => {
+    const count = byName.get(consumer.name)
+    return {
+      name: consumer.name,
+      on: consumer.isOn,
+      rules: consumer.rules.length,
+      count: countMessage(
+        count?.events ?? 0,
+        count?.kept ?? 0,
+        count?.leftOut ?? 0,
+        rates.consumers.get(consumer.name),
+      ),
+    }
+  })
+}
+
+export function ruleMessages(
+  rules: RuleSet,
+  decisions: ReadonlyMap<string, RuleDecision>,
+  counts: FilterCounts,
+  rates: FilterRates,
+  problems: RuleProblems,
+): ListedRule[] {
+  const byId = new Map(counts.rules.map((rule) => [rule.id, rule]))
+  return rules.consumers.flatMap((consumer) =>
+    consumer.rules.map((rule): ListedRule => {
+      const known = rates.rules.get(rule.id)
+      return {
+        rule: ruleMessage(consumer.name, rule, decisions.get(rule.id), problems.get(rule.id) ?? []),
+        count: countOfRule(byId.get(rule.id), known?.rates),
+        exact: byId.get(rule.id)?.isExact ?? true,
+        since: known === undefined ? undefined : timestamp(known.sinceMs),
+        last_matched: known?.lastMatchedMs === undefined ? undefined : timestamp(known.lastMatchedMs),
+      }
+    }),
+  )
+}
+
+function countOfRule(count: RuleCounts | undefined, rates: EventRates | undefined): FilterCount {
+  return countMessage(count?.matched ?? 0, count?.kept ?? 0, count?.leftOut ?? 0, rates)
+}
+
+function countMessage(matched: number, kept: number, leftOut: number, rates: EventRates | undefined): FilterCount {
+  return {
+    matched: whole(matched),
+    kept: whole(kept),
+    left_out: whole(leftOut),
+    matched_per_minute: rates?.matched ?? 0,
+    kept_per_minute: rates?.kept ?? 0,
+    left_out_per_minute: rates?.leftOut ?? 0,
+  }
+}
+
+const PLACES = {
+  kernel: FilterPlace.FILTER_PLACE_KERNEL,
+  partly: FilterPlace.FILTER_PLACE_PARTLY,
+  user: FilterPlace.FILTER_PLACE_USER,
+} as const
+
+function ruleMessage(
+  consumer: string,
+  { id, effect, origin }: FilterRule,
+  decision: RuleDecision | undefined,
+  problems: readonly FilterProblem[],
+): FilterRuleMessage {
+  const isInclude = effect === 'include'
+  return {
+    id,
+    consumer,
+    effect: isInclude ? FilterEffect.FILTER_EFFECT_INCLUDE : FilterEffect.FILTER_EFFECT_EXCLUDE,
+    kind: origin.kind,
+    name: origin.name,
+    path: origin.path,
+    label: origin.label,
+    text: origin.text,
+    place: decision === undefined ? FilterPlace.FILTER_PLACE_UNKNOWN : PLACES[decision.where],
+    because: [...(decision?.because ?? [])],
+    problems: [...problems],
+  }
+}
+
+export function explainedConsumer(consumer: ExplainedConsumer, report: ExplainReport): ConsumerMessage {
+  return {
+    name: consumer.name,
+    rules: consumer.rules,
+    events: whole(consumer.events),
+    with: amountMessage(consumer.with, report),
+    without: amountMessage(consumer.without, report),
+    now: amountMessage(consumer.now, report),
+    measured: true,
+  }
+}
+
+export function explainedRule(
+  { consumer, rule, matched, kept, leftOut, without }: ExplainedRule,
+  report: ExplainReport,
+  decision: RuleDecision | undefined,
+  problems: readonly FilterProblem[],
+  counted: { readonly count: RuleCounts | undefined; readonly rates: EventRates | undefined },
+): RuleMessage {
+  return {
+    rule: ruleMessage(consumer, rule, decision, problems),
+    matched: whole(matched),
+    kept: whole(kept),
+    left_out: whole(leftOut),
+    matched_per_minute: perMinute(matched, report),
+    kept_per_minute: perMinute(kept, report),
+    left_out_per_minute: perMinute(leftOut, report),
+    without: without === undefined ? undefined : amountMessage(without, report),
+    measured: without !== undefined,
+    counted: counted.count === undefined ? undefined : countOfRule(counted.count, counted.rates),
+  }
+}
+
+function amountMessage(amount: ExplainedAmount, report: ExplainReport): AmountMessage {
+  const { seconds } = report
+  return {
+    on: amount.isOn,
+    kept: whole(amount.kept),
+    kept_per_minute: perMinute(amount.kept, report),
+    series: whole(amount.series),
+    scrape_bytes: whole(amount.scrapeBytes),
+    log_bytes: whole(amount.logBytes),
+    log_bytes_per_day: seconds > 0 ? (SECONDS_PER_DAY * amount.logBytes) / seconds : 0,
+  }
+}
