@@ -201,6 +201,39 @@ describeKernel('BpfMap', () => {
     expect(map.nextKey(null, new Uint8Array(4))).toBe(false)
   })
 
+  it('updateBatch() writes all entries, as far as there is room', () => {
+    using map = BpfMap.create({ ...spec, type: MapType.HASH, maxEntries: 300 })
+    const keys = new Uint8Array(new Uint32Array(400).map((_, i) => i).buffer)
+    const values = new Uint8Array(new BigUint64Array(400).map((_, i) => BigInt(i * 7)).buffer)
+    expect(map.updateBatch(keys, values, 0)).toBe(0)
+    expect(map.updateBatch(keys, values, 200)).toBe(200)
+    expect(map.updateBatch(keys, values, 400)).toBe(300)
+    const value = new Uint8Array(8)
+    expect([map.lookup(bytes(299), value), value]).toEqual([true, bytes(2093, 8)])
+    expect(map.lookup(bytes(300), value)).toBe(false)
+    expect(() => map.updateBatch(keys, values, 401)).toThrow('has 1600 bytes, needs 1604')
+  })
+
+  it('updateBatch() writes all CPUs of a per-CPU array', () => {
+    using map = BpfMap.create({ ...spec, type: MapType.PERCPU_ARRAY, maxEntries: 4 })
+    const values = new Uint8Array(2 * map.valueBytes).fill(3)
+    expect(map.updateBatch(Buffer.concat([bytes(1), bytes(3)]), values, 2)).toBe(2)
+    const value = new Uint8Array(map.valueBytes)
+    map.lookup(bytes(3), value)
+    expect(value).toEqual(values.subarray(0, map.valueBytes))
+  })
+
+  it('deleteBatch() deletes all keys and counts those that were there', () => {
+    using map = BpfMap.create({ ...spec, type: MapType.HASH })
+    for (const i of [1, 2, 5, 6]) map.update(bytes(i), bytes(i, 8))
+    const keys = Buffer.concat([0, 1, 2, 3, 4, 5, 7].map((i) => bytes(i)))
+    expect(map.deleteBatch(keys, 7)).toBe(3)
+    expect(map.deleteBatch(keys, 7)).toBe(0)
+    expect(map.lookup(bytes(6), new Uint8Array(8))).toBe(true)
+    using array = BpfMap.create({ ...spec, type: MapType.ARRAY })
+    expect(() => array.deleteBatch(keys, 1)).toThrow('Cannot delete a batch from a map')
+  })
+
   it('shows the values of all CPUs of a per-CPU map, at valueStride', () => {
     using map = BpfMap.create({ ...spec, type: MapType.PERCPU_ARRAY, valueSize: 4, maxEntries: 2 })
     expect(map.valueBytes).toBe(8 * possibleCpus())

@@ -217,6 +217,18 @@ export class FilterMaps {
     return true
   }
 
+  /** Whose a device is to the kernel; undefined when it is not watched. */
+  device(ifindex: number): DeviceSubject | undefined {
+    const value = new DataView(new ArrayBuffer(ENDPOINT_CONFIG.SIZE))
+    if (!this.#devices.lookup(u32(ifindex), bytes(value))) return undefined
+    const classOf = (set: FilterSet) => value.getUint16(ENDPOINT_CONFIG.classes + 2 * set, true)
+    return {
+      identity: value.getUint32(ENDPOINT_CONFIG.identity, true),
+      classes: [classOf(0), classOf(1)],
+      flags: value.getUint8(ENDPOINT_CONFIG.flags),
+    }
+  }
+
   /** Ids given away in a set, of FilterLimit.MATCHES - FilterMatchId.FIRST; at that bound user space decides new flows. */
   matchesUsed(set: FilterSet): number {
     return Math.min(this.#matchesGiven(set), FilterLimit.MATCHES - FilterMatchId.FIRST)
