@@ -35,7 +35,7 @@ export interface Population {
   readonly world: readonly OracleEnd[]
 }
 
-export const WORLD_IPS4 = ['203.0.113.9', '203.0.113.130', '198.51.100.7', '8.8.8.8']
+export const WORLD_IPS4 = ['203.0.113.9', '203.0.113.130', '198.51.100.7', '198.51.100.99', '8.8.8.8']
 export const WORLD_IPS6 = ['2001:db8::9', '2001:db8:1::9', '2600::1']
 
 export function makePopulation(random: Random, pods: number): Population {
@@ -120,7 +120,11 @@ const TESTS: readonly ((random: Random) => OracleTest)[] = [
       random.pick([{ name: 'web' }, { kind: 'Job' }, { name: 'db', kind: 'Deployment' }]),
     ),
   }),
-  (random) => ({ field: 'identity', side: makeSide(random), values: random.list(1, 2, () => random.pick([1, 2, 3])) }),
+  (random) => ({
+    field: 'identity',
+    side: makeSide(random),
+    values: random.list(1, 2, () => random.pick([1, 2, 6, 16_777_217])),
+  }),
   (random) => ({ field: 'ip', side: makeSide(random), values: random.list(1, 4, () => makeRange(random)) }),
   (random) => ({ field: 'ip', side: makeSide(random), values: random.list(1, 4, () => makeRange(random)) }),
   (random) => ({ field: 'port', side: makeSide(random), values: random.list(1, 3, () => random.pick(PORTS)) }),
