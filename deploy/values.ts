@@ -64,6 +64,7 @@ export const chartValues = z.strictObject({
   appArmorProfile: passed,
   seLinuxOptions: passed,
   pinHostPath: z.string().startsWith('/'),
+  purge: z.boolean(),
   updateStrategy: passed,
   terminationGracePeriodSeconds: z.int().min(1).max(3600),
   ...placement,

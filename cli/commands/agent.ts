@@ -6,6 +6,7 @@ import type { CommandContext } from './context.ts'
 interface AgentFlags {
   readonly config?: string
   readonly dryRun?: boolean
+  readonly purge?: boolean
   readonly set?: string[]
   readonly logLevel?: string
   readonly logFormat?: string
@@ -18,6 +19,7 @@ later one wins. docs/config.md lists the keys. Without a file, the defaults hold
 Examples:
   sluice agent --config /etc/sluice/config.yaml
   sluice agent --config config.yaml --dry-run       checks settings and loads the programs, attaches nothing
+  sluice agent --config config.yaml --purge         removes programs, counters and pins that agents left in the kernel
   sluice agent --set api.listen=127.0.0.1:4245 --set log.path=/tmp/events.log`
 
 /** `sluice agent`: observes this node until it is told to stop. */
@@ -28,6 +30,7 @@ export function addAgentCommand(program: Command, context: CommandContext): void
     .description('Runs the node agent until SIGTERM or Ctrl-C. Needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.')
     .option('-c, --config <path>', 'configuration (YAML)')
     .option('--dry-run', 'load and verify everything, attach nothing, end')
+    .option('--purge', 'remove what agents left in the kernel for the next one, end')
     .option('--set <key=value>', 'set one key of the configuration; may be repeated', append)
     .addOption(new Option('--log-level <level>', "of the agent's own log").choices(['debug', 'info', 'warn', 'error']))
     .addOption(new Option('--log-format <format>', "of the agent's own log").choices(['json', 'text']))
@@ -37,6 +40,11 @@ export function addAgentCommand(program: Command, context: CommandContext): void
         ...parseSettings(flags.set ?? []),
         ...(flags.logLevel === undefined ? {} : { 'agentLog.level': flags.logLevel }),
         ...(flags.logFormat === undefined ? {} : { 'agentLog.format': flags.logFormat }),
+      }
+      if (flags.purge === true) {
+        const { purgeNode } = await import('../../agent/purge.ts')
+        context.exitCode = purgeNode({ ...(flags.config === undefined ? {} : { configPath: flags.config }), overrides })
+        return
       }
       const { runAgent } = await import('../../agent/main.ts')
       context.exitCode = await runAgent({

@@ -23,6 +23,7 @@ const SHAPES: readonly [string, Values][] = [
       metrics: { podMonitor: { enabled: true, apiVersion: 'azmonitoring.coreos.com/v1' } },
     },
   ],
+  ['purge', { purge: true }],
   ['metrics and log off', { config: { metrics: { enabled: false }, log: { enabled: false } } }],
 ]
 
@@ -93,6 +94,17 @@ describe.skipIf(missingTools !== undefined)(`the charts${missingTools ? ` (skipp
     }
   })
 
+  test('with purge, have pods that are ready when nothing is left on their node', async () => {
+    const { agent, pods } = await render({ purge: true, config: { kernel: { instance: 'second' } } })
+    expect(agent.command).toEqual([
+      ...['sh', '-c', 'sluice agent --purge --config /etc/sluice/config/config.yaml && exec sleep infinity'],
+    ])
+    expect(agent).not.toHaveProperty('args')
+    expect(agent.readinessProbe.exec.command).toEqual(['test', '!', '-d', '/bpffs/second'])
+    expect(Object.keys(agent).filter((key) => key.endsWith('Probe'))).toEqual(['readinessProbe'])
+    expect(pods[0]!.spec.terminationGracePeriodSeconds).toBe(1)
+  })
+
   test('say in NOTES what to do next, and warn of an API that everybody reads', async () => {
     const notes = async (values: Values) => {
       const args = ['install', 'sluice', CHART, '--namespace', 'net', '--dry-run=client']
@@ -107,6 +119,7 @@ describe.skipIf(missingTools !== undefined)(`the charts${missingTools ? ` (skipp
     expect(relayed).toContain('hubble observe --port-forward --kube-namespace net')
     expect(relayed).toMatch(/WARNING: everybody who reaches port 4244/)
     expect(await notes(EVERYTHING)).not.toContain('WARNING')
+    expect(await notes({ purge: true })).toContain('helm -n net uninstall sluice')
   })
 })
 

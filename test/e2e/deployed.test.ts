@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -151,5 +151,21 @@ function deployed(runAsUser: number): void {
     agent = start()
     await ready()
     expect(said).toContain('took over the maps of a former agent')
+  })
+
+  test('leaves nothing behind once the chart was told to purge', async () => {
+    const links = await sandbox.exec(agent, pod.containers[0]!, ['ls', '/bpffs/default/links'])
+    expect(links.trim().split('\n').length).toBeGreaterThan(1)
+    const ended = once(agent, 'exit')
+    agent.kill('SIGTERM')
+    await ended
+    const release = await render({ runAsUser, purge: true, config: { kubernetes: { enabled: false } } })
+    const container: Container = release.agent
+    agent = sandbox.start(container, envOf(container))
+    agent.stdout!.resume()
+    agent.stderr!.setEncoding('utf8').on('data', heard)
+    await eventually('the pins are gone', () => !existsSync(join(pins, 'default')))
+    const check = (container as Rendered).readinessProbe.exec.command as string[]
+    expect(await sandbox.exec(agent, container, check)).toBe('')
   })
 }
