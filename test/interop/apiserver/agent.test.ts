@@ -115,7 +115,8 @@ describe.skipIf(missing)(`an agent of the chart at a real API server${missing ? 
     await cluster?.[Symbol.asyncDispose]()
   })
 
-  const apply = (document: object) => cluster.kubectlOk(['apply', '-f', '-'], JSON.stringify(document))
+  const apply = (document: object) =>
+    cluster.kubectlOk(['apply', '--server-side', '--force-conflicts', '-f', '-'], JSON.stringify(document))
 
   test('has its metadata and its filters', () => {
     expect(agent.metadata.details()).toMatchObject({ synced: true, refused: 0 })

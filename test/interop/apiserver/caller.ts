@@ -76,6 +76,8 @@ export class Caller implements Disposable {
         authorization: `Bearer ${options.token ?? this.#token}`,
         accept: options.accept ?? 'application/json',
         ...(body === undefined ? {} : { 'content-type': options.contentType ?? 'application/json' }),
+        // Of a DELETE Node would send the body without saying how long it is.
+        ...(body === undefined ? {} : { 'content-length': Buffer.byteLength(body) }),
       }
       const request = send(this.url + path, { method, agent: this.#agent, timeout: TIMEOUT_MS, headers }, resolve)
       request.once('timeout', () => request.destroy(new Error(`No answer to ${method} ${path} in ${TIMEOUT_MS} ms`)))

@@ -201,13 +201,15 @@ export class Cluster implements AsyncDisposable {
     return join(this.folder, 'audit.log')
   }
 
-  /** A kubeconfig file for a token; `name` is the file's and the user's. */
-  async kubeconfig(name: string, token: string): Promise<string> {
+  /** A kubeconfig file for a token; `name` is the file's and the user's. @param port another way to the server */
+  async kubeconfig(name: string, token: string, port = this.#port): Promise<string> {
     const path = join(this.folder, `${name}.kubeconfig`)
     const config = {
       apiVersion: 'v1',
       kind: 'Config',
-      clusters: [{ name: 'test', cluster: { server: this.url, 'certificate-authority': this.caFile } }],
+      clusters: [
+        { name: 'test', cluster: { server: `https://127.0.0.1:${port}`, 'certificate-authority': this.caFile } },
+      ],
       users: [{ name, user: { token } }],
       contexts: [{ name: 'test', context: { cluster: 'test', user: name } }],
       'current-context': 'test',
