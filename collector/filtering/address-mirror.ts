@@ -17,6 +17,8 @@ export class AddressMirror {
   words = new Uint32Array(FIRST_SLOTS * WORDS)
   /** Endpoint of each; 0 = gone, or an unused slot. */
   refs = new Uint32Array(FIRST_SLOTS)
+  /** SubjectFlag of each, as the kernel has them. */
+  flags = new Uint8Array(FIRST_SLOTS)
   /** Class of each in each set, NO_CLASS until it has one. */
   readonly classes: [Uint16Array, Uint16Array] = [newClasses(FIRST_SLOTS), newClasses(FIRST_SLOTS)]
   #isDirty = new Uint8Array(FIRST_SLOTS)
@@ -74,6 +76,7 @@ export class AddressMirror {
     this.#index.delete(this.words, slot * WORDS, 0)
     this.classes[0][slot] = NO_CLASS
     this.classes[1][slot] = NO_CLASS
+    this.flags[slot] = 0
     this.#free.push(slot)
   }
 
@@ -100,6 +103,7 @@ export class AddressMirror {
     const slots = this.refs.length * 2
     this.words = copied(this.words, new Uint32Array(slots * WORDS))
     this.refs = copied(this.refs, new Uint32Array(slots))
+    this.flags = copied(this.flags, new Uint8Array(slots))
     this.#isDirty = copied(this.#isDirty, new Uint8Array(slots))
     this.classes[0] = copied(this.classes[0], newClasses(slots))
     this.classes[1] = copied(this.classes[1], newClasses(slots))

@@ -112,9 +112,9 @@ export class KernelFilter implements RuleTarget, TelemetrySource, AsyncDisposabl
       await this.#writePlan(set, plan, slices)
       this.#subjects.open(set, classes)
       await this.#subjects.build(set, slices)
-      await this.#judge.prepare(rules, set, plan.exactBits)
+      await slices.yieldTo(this.#judge.prepare(rules, set, plan.exactBits))
       await this.#flushNow(slices)
-      await this.#bringIntoForce({ set, rules, plan, classes, nodeLabels })
+      await slices.yieldTo(this.#bringIntoForce({ set, rules, plan, classes, nodeLabels }))
     } catch (error) {
       if (this.#force?.set !== set) this.#subjects.close(set)
       throw error
@@ -146,8 +146,8 @@ export class KernelFilter implements RuleTarget, TelemetrySource, AsyncDisposabl
 
   async #writePlan(set: FilterSet, plan: KernelPlan, slices: Slices): Promise<void> {
     const { ports, prefixes } = plan
-    await this.#maps.clearTables(set)
-    await this.#maps.resetMatches(set)
+    await slices.yieldTo(this.#maps.clearTables(set))
+    await slices.yieldTo(this.#maps.resetMatches(set))
     this.#maps.writeRules(set, plan.bytes)
     for (let first = 0; first < ports.ports.length; first += WRITE_ENTRIES) {
       const masks = ports.masks.subarray(first * PAIR_BYTES)

@@ -13,9 +13,15 @@ export class Slices {
 
   /** Lets others in and begins the next slice. */
   async next(): Promise<void> {
+    await this.yieldTo(new Promise<void>((resolve) => setImmediate(resolve)))
+  }
+
+  /** Waits for other work, which holds the loop by its own measure, and begins the next slice behind it. */
+  async yieldTo<T>(work: Promise<T>): Promise<T> {
     this.end()
-    await new Promise<void>((resolve) => setImmediate(resolve))
+    const result = await work
     this.#began = performance.now()
+    return result
   }
 
   /** Notes how long the slice took that ends here. */

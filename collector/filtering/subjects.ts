@@ -18,6 +18,14 @@ const SETS: readonly FilterSet[] = [0, 1]
 /** Class of a subject in each set of rules. */
 type Classes = [number, number]
 
+interface DeviceState {
+  readonly classes: Classes
+  /** SubjectFlag */
+  readonly flags: number
+}
+
+const UNKNOWN_DEVICE: DeviceState = { classes: [NO_CLASS, NO_CLASS], flags: 0 }
+
 /**
  * Whose the addresses, devices and ranges are, in the kernel's tables: follows the collector's tables, and gives each
  * subject its class in every set of rules that is in force or being prepared. Changes are noted at once and written in
@@ -29,7 +37,7 @@ export class Subjects implements Disposable {
   readonly #maps: FilterMaps
   readonly #endpoints: EndpointTable
   readonly #mirror = new AddressMirror(FilterLimit.ADDRESSES + SLACK)
-  readonly #devices = new Map<number, Classes>()
+  readonly #devices = new Map<number, DeviceState>()
   readonly #dirtyDevices = new Set<number>()
   readonly #tables: [ClassTable | undefined, ClassTable | undefined] = [undefined, undefined]
   readonly #subscriptions: Disposable[]
@@ -95,11 +103,12 @@ export class Subjects implements Disposable {
   close(set: FilterSet): void {
     this.#tables[set] = undefined
     this.#mirror.classes[set].fill(NO_CLASS)
-    for (const classes of [...this.#devices.values(), ...this.#networks]) classes[set] = NO_CLASS
+    for (const { classes } of this.#devices.values()) classes[set] = NO_CLASS
+    for (const classes of this.#networks) classes[set] = NO_CLASS
   }
 
   /** Gives every subject its class in a set and writes all of it. */
-  async build(set: FilterSet, slices: Slices): Promise<void> {
+  async build(set: FilterSet, slices: Slices = new Slices()): Promise<void> {
     const mirror = this.#mirror
     const table = this.#tables[set]!
     for (let slot = 0; slot < mirror.end; slot++) {
@@ -130,7 +139,7 @@ export class Subjects implements Disposable {
       if (slices.isOver) await slices.next()
     }
     if (this.#networksDirty) {
-      await this.#flushNetworks()
+      await slices.yieldTo(this.#flushNetworks())
       changed = true
     }
     // Copied: a device may change while the loop lets others in.
@@ -163,7 +172,9 @@ export class Subjects implements Disposable {
       const after = this.#classesOf(endpoint)
       mirror.setClasses(slot, after)
       released.push(before)
-      if (this.#matters(before[inForce], after[inForce])) changed = true
+      const flags = endpoint?.isLocal && endpoint.podName !== '' ? SubjectFlag.LOCAL_POD : 0
+      if (flags !== mirror.flags[slot] || this.#matters(before[inForce], after[inForce])) changed = true
+      mirror.flags[slot] = flags
     }
     this.#flushClasses()
     this.#delete(gone)
@@ -214,28 +225,32 @@ export class Subjects implements Disposable {
   }
 
   #put(slot: number, at: number): void {
-    const endpoint = this.#endpoints.get(this.#mirror.refs[slot]!)
+    const { identity } = this.#endpoints.get(this.#mirror.refs[slot]!)
     const [first, second] = this.#mirror.classesOf(slot)
     this.#putKey(slot, at)
-    const subject = { identity: endpoint.identity, classes: [shown(first), shown(second)] as const }
-    const flags = endpoint.isLocal && endpoint.podName !== '' ? SubjectFlag.LOCAL_POD : 0
-    encodeSubject(this.#values, at * ADDRESS_ENTRY.SIZE, subject, flags)
+    const subject = { identity, classes: [shown(first), shown(second)] as const }
+    encodeSubject(this.#values, at * ADDRESS_ENTRY.SIZE, subject, this.#mirror.flags[slot]!)
   }
 
   #flushDevice(ifindex: number, inForce: FilterSet): boolean {
     const ref = this.#endpoints.byInterface(ifindex)
     const endpoint = ref === 0 ? undefined : this.#endpoints.get(ref)
-    const before = this.#devices.get(ifindex) ?? [NO_CLASS, NO_CLASS]
-    const after = this.#classesOf(endpoint)
+    const before = this.#devices.get(ifindex) ?? UNKNOWN_DEVICE
+    const classes = this.#classesOf(endpoint)
+    // While nobody knows whose addresses are behind it, the packet's own may be a pod's: as in stamp.ts.
+    const asks = endpoint?.podName === '' && !this.#endpoints.hasAddresses(ifindex)
+    const flags = asks ? SubjectFlag.ASK_ADDRESS : 0
     if (endpoint === undefined) {
       this.#devices.delete(ifindex)
     } else {
-      this.#devices.set(ifindex, after)
+      this.#devices.set(ifindex, { classes, flags })
       this.#flushClasses()
-      this.#writeDevice(ifindex, endpoint, after)
+      const shownClasses = [shown(classes[0]), shown(classes[1])] as const
+      // One that is not watched any more is nobody's concern.
+      this.#maps.setDevice(ifindex, { identity: endpoint.identity, classes: shownClasses, flags })
     }
-    this.#release(before)
-    return before[inForce] !== after[inForce]
+    this.#release(before.classes)
+    return before.flags !== flags || before.classes[inForce] !== classes[inForce]
   }
 
   #classesOf(endpoint: Endpoint | undefined): Classes {
@@ -246,16 +261,6 @@ export class Subjects implements Disposable {
 
   #release(classes: Classes): void {
     for (const set of SETS) if (classes[set] !== NO_CLASS) this.#tables[set]?.release(classes[set])
-  }
-
-  /** One that is not watched any more is nobody's concern. */
-  #writeDevice(ifindex: number, { identity, podName }: Endpoint, classes: Classes): void {
-    const asks = podName === '' && !this.#endpoints.hasAddresses(ifindex)
-    this.#maps.setDevice(ifindex, {
-      identity,
-      classes: [shown(classes[0]), shown(classes[1])],
-      flags: asks ? SubjectFlag.ASK_ADDRESS : 0,
-    })
   }
 
   async #flushNetworks(): Promise<void> {

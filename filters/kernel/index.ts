@@ -1,5 +1,5 @@
 /** What of the rules the kernel decides: collector/filtering/ writes plans into its tables. */
-export type { EndpointIndex } from './endpoint-index.ts'
+export { EndpointIndex } from './endpoint-index.ts'
 export type { NetworkPrefix, PortTable, PrefixTable } from './field-tables.ts'
 export { MASK_BYTES, PAIR_BYTES } from './mask.ts'
 export { MatchCounts, type MatchReading } from './match-counts.ts'

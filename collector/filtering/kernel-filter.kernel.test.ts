@@ -1,0 +1,283 @@
+import { expect, it, onTestFinished } from 'vitest'
+import { Judge } from '../../filters/judge.ts'
+import { compileSelector } from '../../filters/label-selector.ts'
+import { allOf, not, type Predicate } from '../../filters/predicate.ts'
+import { ALL_KINDS, type FilterConsumer, type FilterRule, type RuleSet } from '../../filters/rules.ts'
+import type { PodFacts } from '../../model/contracts.ts'
+import { EndpointKind, FLOW_EVENT } from '../../model/layouts.gen.ts'
+import { eventually } from '../../test/helpers/eventually.ts'
+import { KernelPrograms } from '../../test/helpers/kernel-programs.ts'
+import { ethernet, ipv4, packet, TcpFlag, tcp } from '../../test/helpers/packets.ts'
+import { describeKernel } from '../../test/helpers/privileged.ts'
+import { CollectorState } from '../state.ts'
+import { KernelFilter } from './index.ts'
+
+/** Test runs are on the loopback device. */
+const IFINDEX = 1
+const NODE = 'node-1'
+const WITNESS = 29
+
+const pod = (namespace: string, prefix: string, side: 'source' | 'destination' = 'source'): Predicate => ({
+  op: 'pod',
+  side,
+  names: [{ namespace, prefix }],
+})
+const identity = (side: 'source' | 'destination', ...values: number[]): Predicate => ({ op: 'identity', side, values })
+
+function rule(id: string, predicate: Predicate, effect: 'include' | 'exclude' = 'include'): FilterRule {
+  return { id, effect, predicate, origin: { kind: 'query', name: 'test', path: '', label: '', text: id } }
+}
+
+function consumer(bit: number, ...rules: FilterRule[]): FilterConsumer {
+  return { name: `consumer/${bit}`, bit, kinds: ALL_KINDS, isOn: true, rules }
+}
+
+/** With one that takes everything, so that there is a record of every packet. */
+function setOf(...consumers: FilterConsumer[]): RuleSet {
+  return { consumers: [...consumers, consumer(WITNESS)] }
+}
+
+function facts(namespace: string, name: string, ip: string, fields: Partial<PodFacts> = {}): PodFacts {
+  return {
+    ...{ namespace, name, uid: `${namespace}/${name}`, ips: [ip], labels: {}, namespaceLabels: {} },
+    ...{ serviceAccount: '', workload: undefined, nodeName: 'node-2', hostNetwork: false },
+    ...fields,
+  }
+}
+
+function newState(): CollectorState {
+  return new CollectorState({ nodeName: NODE, uuidSeed: new Uint32Array(4), history: { capacity: 16 } })
+}
+
+/** A node with one device, whose pod is shop/client at 10.0.0.1, and every packet in a record. */
+function makeNode(k = new KernelPrograms({ programs: ['pod_egress', 'flow_sweep'], constants: { per_packet: 1 } })) {
+  k.watch(IFINDEX, 1, EndpointKind.POD)
+  const state = newState()
+  state.endpoints.addInterface({ ifindex: IFINDEX, name: 'veth', ips: ['10.0.0.1'] })
+  state.upsertPod(facts('shop', 'client', '10.0.0.1', { nodeName: NODE }))
+  const judge = new Judge({ historyEnd: () => state.history.end })
+  const filter = new KernelFilter({ maps: k, ring: k.ring, state, judge })
+  onTestFinished(async () => {
+    await filter[Symbol.asyncDispose]()
+    k[Symbol.dispose]()
+  })
+  return { k, state, judge, filter, send: (ip: string, port = 80) => send(k, ip, port) }
+}
+
+/** Sends a packet of the pod's. @returns flow_event.consumers of its record, below the witness's; undefined for none */
+function send(k: KernelPrograms, dst: string, port = 80): number | undefined {
+  const l4 = tcp({ flags: TcpFlag.ACK, srcPort: 40_000, dstPort: port })
+  k.run('pod_egress', packet(ethernet(), ipv4({ src: '10.0.0.1', dst }), l4))
+  let bits: number | undefined
+  for (let at = k.ring.next(); at >= 0; at = k.ring.next()) bits = k.ring.u32[(at + FLOW_EVENT.consumers) >> 2]!
+  k.ring.release(k.ring.position)
+  return bits === undefined ? undefined : bits & ((1 << WITNESS) - 1)
+}
+
+describeKernel('KernelFilter', () => {
+  it('follows pods that come, change and go, for flows that live as well', async () => {
+    const { state, filter, send } = makeNode()
+    const app = (value: string): Predicate => {
+      return { op: 'label', side: 'destination', selectors: [selector('app', value)] }
+    }
+    await filter.apply(
+      setOf(consumer(0, rule('a', pod('shop', 'web', 'destination'))), consumer(1, rule('b', app('db')))),
+    )
+    const server = '10.0.0.2'
+    const since = async (wanted: number) => {
+      const began = performance.now()
+      await eventually(`bits ${wanted}`, () => send(server) === wanted, 2000)
+      return performance.now() - began
+    }
+    expect(send(server)).toBe(0)
+    state.upsertPod(facts('shop', 'web-1', server))
+    expect(await since(0b01)).toBeLessThan(1000)
+    state.upsertPod(facts('shop', 'web-1', server, { labels: { app: 'db' } }))
+    expect(await since(0b11)).toBeLessThan(1000)
+    state.upsertPod(facts('shop', 'web-1', server, { labels: { app: 'cache' } }))
+    expect(await since(0b01)).toBeLessThan(1000)
+    state.upsertPod(facts('shop', 'web-1', '10.0.0.3', { labels: { app: 'cache' } }))
+    expect(await since(0)).toBeLessThan(1000)
+    expect(send('10.0.0.3')).toBe(0b01)
+  })
+
+  it('follows whose the device is', async () => {
+    const { state, filter, send } = makeNode()
+    await filter.apply(
+      setOf(consumer(0, rule('a', pod('shop', 'client'))), consumer(1, rule('b', pod('shop', 'next')))),
+    )
+    expect(send('10.0.0.2')).toBe(0b01)
+    state.endpoints.addInterface({ ifindex: IFINDEX, name: 'veth', ips: [] })
+    await filter.settled()
+    // Nobody knows the device, and the packet's own address is a pod's of this node.
+    expect(send('10.0.0.2')).toBe(0b01)
+    state.endpoints.addInterface({ ifindex: IFINDEX, name: 'veth', ips: ['10.0.0.7'] })
+    await filter.settled()
+    expect(send('10.0.0.2')).toBe(0)
+    state.upsertPod(facts('shop', 'next', '10.0.0.7', { nodeName: NODE }))
+    await filter.settled()
+    expect(send('10.0.0.2')).toBe(0b10)
+  })
+
+  it('follows nodes, services and named ranges', async () => {
+    const { state, filter, send } = makeNode()
+    const world = rule('world', identity('destination', 2))
+    const range = rule('range', identity('destination', 16_777_217, 16_777_218))
+    const node = rule('node', identity('destination', 6))
+    await filter.apply(setOf(consumer(0, world), consumer(1, range), consumer(2, node)))
+    expect([send('203.0.113.9'), send('10.9.0.2')]).toEqual([0b001, 0b001])
+    state.setCidrs([{ cidr: '203.0.113.0/24', labels: ['cidr-group:partner'] }])
+    state.upsertNode({ name: 'node-2', ips: ['10.9.0.2'], labels: {} })
+    await filter.settled()
+    expect([send('203.0.113.9'), send('203.0.114.9'), send('10.9.0.2')]).toEqual([0b010, 0b001, 0b100])
+    // Rules that come later find the range too.
+    await filter.apply(setOf(consumer(3, range)))
+    expect([send('203.0.113.9'), send('203.0.114.9')]).toEqual([0b1000, 0])
+    state.setCidrs([])
+    state.deleteNode('node-2')
+    await filter.apply(setOf(consumer(0, world), consumer(1, range), consumer(2, node)))
+    expect([send('203.0.113.9'), send('10.9.0.2')]).toEqual([0b001, 0b001])
+  })
+
+  it('judges nothing when nobody filters, and all else again when somebody does', async () => {
+    const { k, filter, send } = makeNode()
+    await filter.apply(setOf(consumer(0)))
+    expect(k.map('filter_state').info.maxEntries).toBe(1)
+    expect(send('10.0.0.2')).toBe((1 << WITNESS) - 1)
+    await filter.apply(setOf(consumer(0, rule('a', pod('shop', 'client'), 'exclude'))))
+    expect(send('10.0.0.2')).toBe(0)
+    await filter.apply({ consumers: [consumer(0, rule('a', pod('shop', 'client'), 'exclude'))] })
+    expect(send('10.0.0.2')).toBe(undefined)
+    expect(k.ledger().EVENTS_FILTERED).toBe(1)
+  })
+
+  it('keeps the counts of rules that stay, over changes of the others', async () => {
+    const { filter, send } = makeNode()
+    const client = rule('client', pod('shop', 'client'))
+    const port = rule('port', { op: 'port', side: 'destination', ports: [81] }, 'exclude')
+    const other = rule('other', pod('shop', 'other'))
+    await filter.apply({ consumers: [consumer(0, client, port)] })
+    for (const one of [80, 80, 81]) send('10.0.0.2', one)
+    await filter.apply({ consumers: [consumer(0, client, port, other)] })
+    for (const one of [80, 81, 81]) send('10.0.0.2', one)
+    await filter.apply({ consumers: [consumer(0, client, port)] })
+    send('10.0.0.2', 80)
+    const { rules, consumers, filteredInKernel } = await filter.readCounts()
+    expect(rules).toEqual([
+      { id: 'client', matched: 7, kept: 4, leftOut: 3, isExact: true },
+      { id: 'port', matched: 3, kept: 0, leftOut: 3, isExact: true },
+    ])
+    expect(consumers).toEqual([{ name: 'consumer/0', events: 7, kept: 4, leftOut: 3 }])
+    expect(filteredInKernel).toBe(3)
+  })
+
+  it('leaves the rules in force when the kernel refuses new ones', async () => {
+    const k = new KernelPrograms({ programs: ['pod_egress', 'flow_sweep'], constants: { per_packet: 1 } })
+    let refuses = false
+    const source = {
+      map: (name: string) => {
+        if (refuses && name === 'filter_ports') throw new Error('no memory')
+        return k.map(name)
+      },
+    }
+    const { state, judge, send } = makeNode(k)
+    const filter = new KernelFilter({ maps: source, ring: k.ring, state, judge })
+    onTestFinished(() => filter[Symbol.asyncDispose]())
+    await filter.apply(setOf(consumer(0, rule('a', pod('shop', 'client')))))
+    refuses = true
+    const next = setOf(consumer(1, rule('b', { op: 'port', side: 'destination', ports: [80] })))
+    await expect(filter.apply(next)).rejects.toThrow('no memory')
+    expect(send('10.0.0.2')).toBe(0b01)
+    state.upsertPod(facts('shop', 'web', '10.0.0.2'))
+    await filter.settled()
+    expect(send('10.0.0.2')).toBe(0b01)
+    refuses = false
+    await filter.apply(next)
+    expect(send('10.0.0.2')).toBe(0b10)
+  })
+
+  it('goes on with what a former agent left, until it has rules of its own', async () => {
+    const { k, state, filter, send } = makeNode()
+    state.upsertPod(facts('shop', 'web', '10.0.0.2'))
+    state.upsertPod(facts('shop', 'gone', '10.0.0.3'))
+    await filter.apply(setOf(consumer(0, rule('a', pod('shop', '', 'destination')))))
+    expect([send('10.0.0.2'), send('10.0.0.3')]).toEqual([0b01, 0b01])
+    await filter[Symbol.asyncDispose]()
+
+    const later = newState()
+    later.endpoints.addInterface({ ifindex: IFINDEX, name: 'veth', ips: ['10.0.0.1'] })
+    later.upsertPod(facts('shop', 'client', '10.0.0.1', { nodeName: NODE }))
+    later.upsertPod(facts('shop', 'web', '10.0.0.2'))
+    const judge = new Judge({ historyEnd: () => later.history.end })
+    await using next = new KernelFilter({ maps: k, ring: k.ring, state: later, judge })
+    expect([send('10.0.0.2'), send('10.0.0.3')]).toEqual([0b01, 0b01])
+    const world = rule('world', identity('destination', 2))
+    await next.apply(setOf(consumer(0, rule('a', pod('shop', '', 'destination'))), consumer(1, world)))
+    expect([send('10.0.0.2'), send('10.0.0.3')]).toEqual([0b01, 0b10])
+  })
+
+  it("compiles rules again when the node's labels change", async () => {
+    const { state, filter, send } = makeNode()
+    const zone: Predicate = { op: 'node-label', selectors: [selector('zone', 'a')] }
+    await filter.apply(setOf(consumer(0, rule('a', zone))))
+    expect(send('10.0.0.2')).toBe(0)
+    state.upsertNode({ name: NODE, ips: [], labels: { zone: 'a' } })
+    await eventually('the rules of the new labels', () => send('10.0.0.2') === 0b01, 3000)
+  })
+
+  it('does bounded work when the labels of 500 pods flap 20 times a second', async () => {
+    const { k, state, filter, send } = makeNode()
+    const app = (value: string): Predicate => ({
+      op: 'label',
+      side: 'destination',
+      selectors: [selector('app', value)],
+    })
+    await filter.apply(setOf(consumer(0, rule('a', app('x'))), consumer(1, rule('b', app('y')))))
+    const pods = Array.from({ length: 500 }, (_, i) => ({ name: `p${i}`, ip: `10.1.${i >> 8}.${i & 255}` }))
+    const generation = () => {
+      const value = Buffer.alloc(8)
+      k.map('filter_state').lookup(Buffer.alloc(4), value)
+      return value.readUInt32LE(0)
+    }
+    const before = generation()
+    for (let turn = 0; turn < 40; turn++) {
+      const labels = { app: turn % 2 === 0 ? 'x' : 'y' }
+      for (const { name, ip } of pods) state.upsertPod(facts('shop', name, ip, { labels }))
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+    await filter.settled()
+    // Two seconds, and not more than ten a second.
+    expect((generation() - before) / 2).toBeLessThanOrEqual(25)
+    expect(pods.slice(0, 5).map(({ ip }) => send(ip))).toEqual([0b10, 0b10, 0b10, 0b10, 0b10])
+  })
+
+  it('brings 256 rules over 40,000 identities into force without holding the loop', async () => {
+    const { state, filter, send } = makeNode()
+    for (let i = 0; i < 40_000; i++) {
+      const ip = `10.${64 + (i >> 16)}.${(i >> 8) & 255}.${i & 255}`
+      const labels = { app: `app-${i % 1000}`, id: String(i) }
+      state.upsertPod(facts(`ns-${i % 100}`, `web-${i}`, ip, { labels }))
+    }
+    const rules = Array.from({ length: 256 }, (_, i) => {
+      const byLabel: Predicate = { op: 'label', side: 'destination', selectors: [selector('app', `app-${i}`)] }
+      return rule(`r${i}`, i % 2 === 0 ? byLabel : allOf(pod(`ns-${i % 100}`, '', 'destination'), not(byLabel)))
+    })
+    const took: number[] = []
+    for (let round = 0; round < 2; round++) {
+      const applied = await filter.apply(setOf(consumer(0, ...rules.slice(0, 128)), consumer(1, ...rules.slice(128))))
+      took.push(applied.tookMs)
+      expect([...applied.decisions.values()].every(({ where }) => where === 'kernel')).toBe(true)
+    }
+    // Pod 0 is web-0 of ns-0 with app-0: the first rule's.
+    expect(send('10.64.0.0')! & 0b01).toBe(0b01)
+    const gauges = new Map<string, number>()
+    filter.collect({ counter() {}, gauge: (name, _help, value) => void gauges.set(name, value) })
+    console.log(`256 rules over 40,000 identities: ${took.map(Math.round).join(', ')} ms`, Object.fromEntries(gauges))
+    expect(gauges.get('sluice_filter_kernel_undecided_endpoints')).toBe(0)
+    expect(Math.max(...took)).toBeLessThan(5000)
+  })
+})
+
+function selector(key: string, value: string) {
+  return compileSelector(`${key}=${value}`)
+}
