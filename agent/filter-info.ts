@@ -8,19 +8,19 @@ import {
   type FilterResource,
   type ListFiltersResponse,
 } from '../api/gen/sluice/v1/filters.ts'
+import { joinProblems, neverMatched, type RuleProblems, ruleProblemsSliced } from '../control/analysis.ts'
 import type { CostMeters } from '../control/explain.ts'
 import { type ExplainAnswer, Explainer } from '../control/explainer.ts'
 import type { FilterControl } from '../control/filter-control.ts'
 import { RuleRates, SAMPLE_INTERVAL_MS } from '../control/rule-rates.ts'
 import type { RuleNode } from '../filters/kernel/index.ts'
-import type { FilterCounts } from '../filters/rules.ts'
+import type { FilterCounts, RuleSet } from '../filters/rules.ts'
 import type { FlowStore } from '../model/contracts.ts'
 import {
   consumerMessages,
   explainedConsumer,
   explainedRule,
   perMinute,
-  type RuleProblems,
   resourceMessage,
   ruleMessages,
   whole,
@@ -40,6 +40,9 @@ export interface AgentFiltersParts {
   readonly hasKernel: boolean
 }
 
+/** A rule that matched nothing for so long is worth a word, milliseconds. */
+const MIN_UNMATCHED_MS = 60_000
+
 /** What sluice.v1.Filters answers, from the parts. Takes a sample of the counts once a minute until it is disposed of. */
 export class AgentFilters implements FilterInfo, Disposable {
   readonly #parts: AgentFiltersParts
@@ -47,6 +50,7 @@ export class AgentFilters implements FilterInfo, Disposable {
   readonly #explainer: Explainer
   readonly #timer: NodeJS.Timeout
   readonly #subscription: Disposable
+  #known: { readonly rules: RuleSet; readonly problems: RuleProblems } | undefined
 
   constructor(parts: AgentFiltersParts) {
     this.#parts = parts
@@ -62,6 +66,9 @@ export class AgentFilters implements FilterInfo, Disposable {
     const state = control.status()
     const rules = control.rules()
     const rates = this.#rates.rates(counted, nowMs)
+    const since = (id: string) => rates.rules.get(id)?.sinceMs
+    const unmatched = neverMatched(rules, counted, { since, now: nowMs, minAgeMs: MIN_UNMATCHED_MS })
+    const problems = joinProblems(await this.#problemsOf(rules), unmatched)
     return {
       node_name: store.context.nodeName,
       time: timestamp(nowMs),
@@ -73,13 +80,19 @@ export class AgentFilters implements FilterInfo, Disposable {
         .map(({ source, ref, status }) => resourceMessage(source, ref, status))
         .sort((a, b) => (a.kind + a.name < b.kind + b.name ? -1 : 1)),
       consumers: consumerMessages(rules, counted, rates),
-      rules: ruleMessages(rules, control.decisions(), counted, rates, new Map()),
+      rules: ruleMessages(rules, control.decisions(), counted, rates, problems),
       filtered_in_kernel: whole(counted.filteredInKernel),
       filtered_in_kernel_per_minute: rates.filteredInKernel,
       unattributed: whole(counted.unattributed),
       rate_minutes: rates.minutes,
       troubles: state.sources.flatMap(({ troubles }) => troubles),
     }
+  }
+
+  /** The same rules have the same problems, and who watches asks every other second. */
+  async #problemsOf(rules: RuleSet): Promise<RuleProblems> {
+    if (this.#known?.rules !== rules) this.#known = { rules, problems: await ruleProblemsSliced(rules) }
+    return this.#known.problems
   }
 
   async *explain(request: ExplainFiltersRequest, signal: AbortSignal): AsyncIterable<ExplainFiltersResponse> {
@@ -99,12 +112,16 @@ export class AgentFilters implements FilterInfo, Disposable {
 
   #result(request: ExplainFiltersRequest, answer: ExplainAnswer): ExplainResult {
     const { store, counts } = this.#parts
-    const { report, decisions } = answer
+    const { report, decisions, problems } = answer
     const counted = counts()
     const byId = new Map(counted.rules.map((rule) => [rule.id, rule]))
     const rates = this.#rates.rates(counted, Date.now())
-    const problems: RuleProblems = new Map()
+    const isCounted = !answer.isComplete
     const events = (count: number) => ({ events: whole(count), per_minute: perMinute(count, report) })
+    const unfilteredEvents = (count: number) => ({
+      events: whole(count),
+      per_minute: perMinute(count, report) + (isCounted ? answer.leftInKernelPerMinute : 0),
+    })
     return {
       node_name: store.context.nodeName,
       time: timestamp(Date.now()),
@@ -119,15 +136,17 @@ export class AgentFilters implements FilterInfo, Disposable {
         left_in_kernel_per_minute: answer.leftInKernelPerMinute,
         notes: [...answer.notes],
       },
-      consumers: report.consumers.map((consumer) => explainedConsumer(consumer, report)),
+      consumers: report.consumers.map((consumer) =>
+        explainedConsumer(consumer, report, isCounted ? rates.consumers.get(consumer.name) : undefined),
+      ),
       rules: report.rules.map((explained) => {
         const { id } = explained.rule
-        const known = { count: byId.get(id), rates: rates.rules.get(id)?.rates }
+        const known = { count: byId.get(id), rates: rates.rules.get(id)?.rates, isCounted }
         return explainedRule(explained, report, decisions.get(id), problems.get(id) ?? [], known)
       }),
       resources: answer.resources.map(proposedResource),
       with: events(report.leaving.with),
-      without: events(report.leaving.without),
+      without: unfilteredEvents(report.leaving.without),
       now: events(report.leaving.now),
     }
   }

@@ -12,13 +12,11 @@ import {
   type ListedRule,
   type ExplainedRule as RuleMessage,
 } from '../api/gen/sluice/v1/filters.ts'
+import type { RuleProblem, RuleProblems } from '../control/analysis.ts'
 import type { ExplainedAmount, ExplainedConsumer, ExplainedRule, ExplainReport } from '../control/explain.ts'
 import type { ResourceRef, ResourceStatus } from '../control/resource.ts'
 import type { EventRates, FilterRates } from '../control/rule-rates.ts'
 import type { FilterCounts, FilterRule, RuleCounts, RuleDecision, RuleSet } from '../filters/rules.ts'
-
-/** Problems of rules by rule id. */
-export type RuleProblems = ReadonlyMap<string, readonly FilterProblem[]>
 
 /** A count, which is a double that is exact below 2^53. */
 export function whole(count: number): bigint {
@@ -103,6 +101,10 @@ function countMessage(matched: number, kept: number, leftOut: number, rates: Eve
   }
 }
 
+function problemMessage({ kind, text, otherRule }: RuleProblem): FilterProblem {
+  return { kind, text, other_rule: otherRule }
+}
+
 const PLACES = {
   kernel: FilterPlace.FILTER_PLACE_KERNEL,
   partly: FilterPlace.FILTER_PLACE_PARTLY,
@@ -113,7 +115,7 @@ function ruleMessage(
   consumer: string,
   { id, effect, origin }: FilterRule,
   decision: RuleDecision | undefined,
-  problems: readonly FilterProblem[],
+  problems: readonly RuleProblem[],
 ): FilterRuleMessage {
   const isInclude = effect === 'include'
   return {
@@ -127,41 +129,76 @@ function ruleMessage(
     text: origin.text,
     place: decision === undefined ? FilterPlace.FILTER_PLACE_UNKNOWN : PLACES[decision.where],
     because: [...(decision?.because ?? [])],
-    problems: [...problems],
+    problems: problems.map(problemMessage),
   }
 }
 
-export function explainedConsumer(consumer: ExplainedConsumer, report: ExplainReport): ConsumerMessage {
+/**
+ * @param rates what the counters say of the consumer where the flows measured are not all there were: what the kernel
+ * left out of them is in there, which makes the figures without filters what they would be
+ */
+export function explainedConsumer(
+  consumer: ExplainedConsumer,
+  report: ExplainReport,
+  rates: EventRates | undefined,
+): ConsumerMessage {
   return {
     name: consumer.name,
     rules: consumer.rules,
     events: whole(consumer.events),
     with: amountMessage(consumer.with, report),
-    without: amountMessage(consumer.without, report),
+    without: atLeast(amountMessage(consumer.without, report), rates?.matched ?? 0),
     now: amountMessage(consumer.now, report),
     measured: true,
   }
+}
+
+/** What counters know of a rule that is in force. */
+export interface KnownRule {
+  readonly count: RuleCounts | undefined
+  readonly rates: EventRates | undefined
+  /** True where the flows measured are not all there were. */
+  readonly isCounted: boolean
 }
 
 export function explainedRule(
   { consumer, rule, matched, kept, leftOut, without }: ExplainedRule,
   report: ExplainReport,
   decision: RuleDecision | undefined,
-  problems: readonly FilterProblem[],
-  counted: { readonly count: RuleCounts | undefined; readonly rates: EventRates | undefined },
+  problems: readonly RuleProblem[],
+  known: KnownRule,
 ): RuleMessage {
+  const { count, rates } = known
+  const measured = {
+    matched: perMinute(matched, report),
+    kept: perMinute(kept, report),
+    leftOut: perMinute(leftOut, report),
+  }
+  const counted = known.isCounted ? rates : undefined
+  const leftOutRate = Math.max(measured.leftOut, counted?.leftOut ?? 0)
+  const amount = without === undefined ? undefined : amountMessage(without, report)
+  // What an exclude rule left in the kernel would be there without it.
+  const missed = rule.effect === 'exclude' ? leftOutRate - measured.leftOut : 0
   return {
     rule: ruleMessage(consumer, rule, decision, problems),
     matched: whole(matched),
     kept: whole(kept),
     left_out: whole(leftOut),
-    matched_per_minute: perMinute(matched, report),
-    kept_per_minute: perMinute(kept, report),
-    left_out_per_minute: perMinute(leftOut, report),
-    without: without === undefined ? undefined : amountMessage(without, report),
+    matched_per_minute: Math.max(measured.matched, counted?.matched ?? 0),
+    kept_per_minute: measured.kept,
+    left_out_per_minute: leftOutRate,
+    without: amount && atLeast(amount, amount.kept_per_minute + missed),
     measured: without !== undefined,
-    counted: counted.count === undefined ? undefined : countOfRule(counted.count, counted.rates),
+    counted: count === undefined ? undefined : countOfRule(count, rates),
   }
+}
+
+/** Raises a rate to what is known to be there; the log grows with it, by lines like those that were measured. */
+function atLeast(amount: AmountMessage, perMinute: number): AmountMessage {
+  const { kept_per_minute: measured } = amount
+  if (!amount.on || perMinute <= measured) return amount
+  const growth = measured > 0 ? perMinute / measured : 1
+  return { ...amount, kept_per_minute: perMinute, log_bytes_per_day: amount.log_bytes_per_day * growth }
 }
 
 function amountMessage(amount: ExplainedAmount, report: ExplainReport): AmountMessage {

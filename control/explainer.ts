@@ -6,6 +6,7 @@ import type { FlowPredicate } from '../filters/predicate.ts'
 import { readResourceFile } from '../filters/resources/file.ts'
 import type { FilterCounts, RuleDecision, RuleSet } from '../filters/rules.ts'
 import type { FlowStore } from '../model/contracts.ts'
+import { joinProblems, type RuleProblems, ruleProblemsSliced } from './analysis.ts'
 import {
   type CompareSets,
   type CostMeters,
@@ -49,6 +50,8 @@ export interface ExplainAnswer {
   readonly notes: readonly string[]
   /** Where the rules asked about would be decided, by rule id. */
   readonly decisions: ReadonlyMap<string, RuleDecision>
+  /** What is doubtful about the rules asked about, by rule id. */
+  readonly problems: RuleProblems
   /** What would become of each document. */
   readonly resources: Preview['resources']
 }
@@ -117,7 +120,13 @@ export class Explainer {
       (step, done) => onProgress(step, shareBefore + (1 - shareBefore) * done),
     )
     signal.throwIfAborted()
-    return { ...this.#judged(question, report, isWhole), report, decisions, resources: proposed?.resources ?? [] }
+    return {
+      ...this.#judged(question, report, isWhole),
+      report,
+      decisions,
+      problems: joinProblems(await ruleProblemsSliced(asked), unmatched(report)),
+      resources: proposed?.resources ?? [],
+    }
   }
 
   async #proposed({ files, alone }: ExplainQuestion): Promise<Preview> {
@@ -219,8 +228,17 @@ export class Explainer {
   }
 }
 
+/** Rules that match none of the flows measured, where these are many enough to say something. */
+function unmatched({ rules, flows }: ExplainReport): RuleProblems {
+  if (flows < FEW_FLOWS) return new Map()
+  const idle = rules.filter(({ rule, matched }) => matched === 0 && rule.origin.kind !== 'built in')
+  const text = `matches none of the ${flows} flows measured`
+  return new Map(idle.map(({ rule }) => [rule.id, [{ kind: 'never-matched' as const, text, otherRule: '' }]]))
+}
+
 function incompleteNote(isFiltering: boolean, leftPerMinute: number): string {
-  const end = 'other filters would have more to count than the figures say. Measure with --from live to see all.'
+  const end =
+    'rates without filters are from the counters, what other filters would count and all series are lower bounds. Measure with --from live to see all.'
   if (!isFiltering) return `Earlier filters left events in the kernel, which are not among these flows: ${end}`
   const rate = leftPerMinute >= 1 ? `${Math.round(leftPerMinute)} events a minute` : 'events'
   return `The filters in force leave ${rate} in the kernel, which are not among these flows: ${end}`
