@@ -54,15 +54,16 @@ export interface CliResult {
   readonly stderr: string
 }
 
-/** Runs `sluice` to its end. */
+/** Runs `sluice` to its end, or interrupts it after a time: what follows flows has no end of its own. */
 export async function runSluice(
   args: readonly string[],
-  options: { env?: NodeJS.ProcessEnv } = {},
+  options: { env?: NodeJS.ProcessEnv; timeoutMs?: number } = {},
 ): Promise<CliResult> {
   const [command, ...before] = sluiceCommand()
   const child = spawn(command!, [...before, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, ...options.env },
+    ...(options.timeoutMs === undefined ? {} : { timeout: options.timeoutMs, killSignal: 'SIGINT' as const }),
   })
   let stdout = ''
   let stderr = ''

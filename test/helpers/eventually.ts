@@ -6,7 +6,7 @@
 export async function eventually(what: string, holds: () => unknown, timeoutMs = 15_000): Promise<void> {
   const deadline = performance.now() + timeoutMs
   for (;;) {
-    const answer = holds()
+    const answer = await holds()
     if (answer) return
     if (performance.now() > deadline) throw new Error(`Waited ${timeoutMs} ms in vain: ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 10))
