@@ -55,6 +55,8 @@ export class MetricSet {
   readonly #judge: FlowJudge | undefined
   readonly #caches: ContextCaches
   #metrics: readonly Metric[] = []
+  /** The handlers of all metrics, when the judge need not be asked for any. */
+  #free: readonly MetricHandler[] | undefined
   #labelers = new Map<string, ContextLabeler>()
   readonly #perFamily: number
   readonly #shared: FamilyShared
@@ -132,17 +134,32 @@ export class MetricSet {
     for (const metric of before) {
       if (!kept.has(metric)) for (const family of metric.handler.families) family.discard()
     }
+    this.#lookForFree()
     const names = new Set(this.names)
     return { added, replaced, removed: before.map(({ spec }) => spec.name).filter((name) => !names.has(name)) }
   }
 
   /** Call with the first flow of each block, before it is counted. */
   beginBlock(view: FlowView): void {
+    if (this.#free !== undefined) return
     for (const metric of this.#metrics) if (metric.late?.isOver(view)) metric.late = undefined
+    this.#lookForFree()
+  }
+
+  /** Call when the rules of a metric changed. */
+  setRules(metric: Metric, isFree: boolean, late: LateFlows | undefined): void {
+    metric.isFree = isFree
+    metric.late = late
+    this.#lookForFree()
   }
 
   /** Counts one flow in every metric that wants it. @returns false when none does */
   count(view: FlowView): boolean {
+    const free = this.#free
+    if (free !== undefined) {
+      for (let i = 0; i < free.length; i++) free[i]!.count(view)
+      return free.length > 0
+    }
     const metrics = this.#metrics
     const judge = this.#judge
     let isWanted = false
@@ -173,6 +190,12 @@ export class MetricSet {
     let removed = 0
     for (const family of this.families) removed += family.removePods(gone)
     return removed
+  }
+
+  #lookForFree(): void {
+    const metrics = this.#metrics
+    const isFree = metrics.every((metric) => metric.isFree && metric.late === undefined)
+    this.#free = isFree ? metrics.map((metric) => metric.handler) : undefined
   }
 
   /** Counts a flow that the filters before the last change may have let through. */

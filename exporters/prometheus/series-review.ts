@@ -110,10 +110,9 @@ export class SeriesReview {
   #open(metric: Metric, consumer: FilterConsumer, isFirst: boolean): void {
     const nowMs = performance.now()
     const isFree = isUnfiltered(consumer)
-    metric.isFree = isFree
     // When rules come first and flows after them, there are none that other rules have judged.
     const hasNone = isFirst && (this.#parts.store()?.end ?? 0) === 0
-    metric.late = hasNone ? undefined : new LateFlows(this.#parts.now())
+    this.#parts.metrics.setRules(metric, isFree, hasNone ? undefined : new LateFlows(this.#parts.now()))
     for (const family of metric.handler.families) {
       family.isOff = !consumer.isOn
       if (!isFree) family.question()

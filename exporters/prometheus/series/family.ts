@@ -143,13 +143,10 @@ export abstract class Family {
 
   /**
    * Puts every series in question: counting, or confirming, shows it again; a sweep hides the others. Until then they are
-   * shown as before.
-   * Series of overflow are in no question: they stand for what is wanted, too.
+   * shown as before. Series of overflow are never hidden: they stand for what is wanted, too.
    */
   question(): void {
-    for (let slot = 0; slot < this.#table.highWater; slot++) {
-      if (!this.#isOverflow[slot]) this.#visibility.question(slot)
-    }
+    this.#visibility.question(this.#table.size)
     this.#isCalm = this.#visibility.isCalm
   }
 
@@ -163,7 +160,7 @@ export abstract class Family {
     const end = Math.min(from + count, this.#table.highWater)
     for (let slot = from; slot < end; slot++) {
       if (!this.#table.isLive(slot)) continue
-      if (what === 'show') this.#show(slot)
+      if (what === 'show' || this.#isOverflow[slot]) this.#show(slot)
       else if (what === 'age') {
         if (this.#visibility.age(slot)) this.remove(slot)
       } else if (this.#visibility.hide(slot)) this.#mark(slot)
@@ -175,7 +172,7 @@ export abstract class Family {
   /** Removes a hidden series to make room. @returns false when there is none */
   evict(): boolean {
     if (this.hidden === 0) return false
-    // There is one: the search ends within a round.
+    // There is one, and it is no overflow: the search ends within a round.
     for (;;) {
       const slot = this.#evictAt < this.#table.highWater ? this.#evictAt : 0
       this.#evictAt = slot + 1
@@ -347,7 +344,7 @@ export abstract class Family {
     if (this.#takeRoom()) return this.#insert(this.key, false)
     this.overflowed++
     const slot = this.#overflowSlot()
-    if (this.#visibility.mode === 'count') this.#show(slot)
+    this.#show(slot)
     return slot
   }
 

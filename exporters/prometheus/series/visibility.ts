@@ -9,36 +9,37 @@ export type CountMode = 'count' | 'late' | 'confirm'
 /** What is done to every series of a family, a part at a time; see Visibility. */
 export type Sweep = 'hide' | 'show' | 'age'
 
+/** States of a series, and above them the epoch in which it was shown last. */
 const HIDDEN = 0
-const SHOWN = 1
-/** In question: shown as before until it is known whether the filters in force want it. */
-const PENDING = 2
 /** Hidden, and met by a sweep since. */
-const AGED = 3
+const AGED = 1
+const FIRST_EPOCH = 2
 /** No series has it: all take the slow path. */
-const NO_STATE = 255
+const NO_STATE = 0xffff_ffff
 
 /**
- * Which series a scrape shows, by slot. A change of filters puts a family's series in question; counting, or
- * confirming, shows a series again; a sweep hides those that are in question still. Hidden series keep their values for
- * some minutes, so that a counter that comes back goes on where it was.
+ * Which series a scrape shows, by slot. A change of filters puts a family's series in question, all at once, by a new
+ * epoch; counting, or confirming, takes a series into it; a sweep hides those that were left behind, which are shown until
+ * then. Hidden series keep their values for some minutes, so that a counter that comes back goes on where it was.
  */
 export class Visibility {
   mode: CountMode = 'count'
   /** Series hidden. */
   hidden = 0
+  /** Series in question. */
   #pending = 0
-  #states: Uint8Array
+  #epoch = FIRST_EPOCH
+  #states: Uint32Array
   /** The state of series that need nothing but the addition. */
-  #plain = SHOWN
+  #plain = FIRST_EPOCH
 
   constructor(capacity: number) {
-    this.#states = new Uint8Array(capacity)
+    this.#states = new Uint32Array(capacity)
   }
 
   setMode(mode: CountMode): void {
     this.mode = mode
-    this.#plain = mode === 'count' ? SHOWN : NO_STATE
+    this.#plain = mode === 'count' ? this.#epoch : NO_STATE
   }
 
   /** Whether counting is plain for every series. */
@@ -52,20 +53,19 @@ export class Visibility {
   }
 
   isHidden(slot: number): boolean {
-    const state = this.#states[slot]
-    return state === HIDDEN || state === AGED
+    return this.#states[slot]! <= AGED
   }
 
   grow(capacity: number): void {
     if (capacity <= this.#states.length) return
-    const states = new Uint8Array(capacity)
+    const states = new Uint32Array(capacity)
     states.set(this.#states)
     this.#states = states
   }
 
   /** A series takes the slot. */
   add(slot: number): void {
-    this.#states[slot] = this.mode === 'late' ? HIDDEN : SHOWN
+    this.#states[slot] = this.mode === 'late' ? HIDDEN : this.#epoch
     if (this.mode === 'late') this.hidden++
   }
 
@@ -79,34 +79,35 @@ export class Visibility {
   show(slot: number): boolean {
     const wasHidden = this.isHidden(slot)
     this.#leave(slot)
-    this.#states[slot] = SHOWN
+    this.#states[slot] = this.#epoch
     return wasHidden
   }
 
-  question(slot: number): void {
-    if (this.#states[slot] !== SHOWN) return
-    this.#states[slot] = PENDING
-    this.#pending++
+  /** Puts all series in question. @param series how many there are */
+  question(series: number): void {
+    this.#epoch++
+    this.#pending = series - this.hidden
+    this.setMode(this.mode)
   }
 
   /** Hides a series that is in question. @returns true when it was */
   hide(slot: number): boolean {
-    if (this.#states[slot] !== PENDING) return false
+    if (this.isHidden(slot) || this.#states[slot] === this.#epoch) return false
     this.#leave(slot)
     this.#states[slot] = HIDDEN
     this.hidden++
     return true
   }
 
-  #leave(slot: number): void {
-    if (this.#states[slot] === PENDING) this.#pending--
-    else if (this.isHidden(slot)) this.hidden--
-  }
-
   /** @returns true when the series was hidden at the sweep before already */
   age(slot: number): boolean {
-    if (this.#states[slot] === HIDDEN) this.#states[slot] = AGED
-    else return this.#states[slot] === AGED
-    return false
+    const state = this.#states[slot]
+    if (state === HIDDEN) this.#states[slot] = AGED
+    return state === AGED
+  }
+
+  #leave(slot: number): void {
+    if (this.isHidden(slot)) this.hidden--
+    else if (this.#states[slot] !== this.#epoch) this.#pending--
   }
 }
