@@ -5,7 +5,7 @@ import { SluiceError } from '../../base/errors.ts'
 import { explainData, explainText } from '../filters/explain.ts'
 import { readFilterFiles } from '../filters/files.ts'
 import { listText } from '../filters/list.ts'
-import { structured } from '../filters/plain.ts'
+import { printable, structured } from '../filters/plain.ts'
 import { readPrices } from '../filters/prices.ts'
 import { type Io, writeText } from '../io.ts'
 import { type Paint, paintFor } from '../paint.ts'
@@ -95,7 +95,7 @@ async function showList(io: Io, client: ObserverClient, format: Format, isAgain 
   if (format === 'yaml') return await writeText(io.stdout, `${isAgain ? '---\n' : ''}${await structured(list, format)}`)
   const clear = isAgain && io.stdout.isTTY === true ? CLEAR : ''
   const end = isAgain && clear === '' ? '\n' : ''
-  await writeText(io.stdout, clear + listText(list, paintFor(io), format === 'wide') + end)
+  await writeText(io.stdout, clear + listText(printable(list), paintFor(io), format === 'wide') + end)
 }
 
 function pause(ms: number, signal: AbortSignal): Promise<void> {
@@ -152,7 +152,7 @@ async function runExplain({ io }: CommandContext, options: ExplainOptions): Prom
   const { output } = options
   const text =
     output === 'table'
-      ? explainText(result, paintFor(io), prices)
+      ? explainText(printable(result), paintFor(io), prices)
       : await structured(explainData(result, prices), output)
   await writeText(io.stdout, text)
 }

@@ -52,3 +52,14 @@ export async function structured(message: unknown, format: 'json' | 'yaml'): Pro
   const { stringify } = await import('yaml')
   return stringify(plain(message), { lineWidth: 0 })
 }
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not reach a terminal
+const CONTROL = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g
+
+/** A message whose texts are safe to print: names and filters are written by others, and a terminal obeys ESC. */
+export function printable<T>(message: T): T {
+  if (typeof message === 'string') return message.replace(CONTROL, '\ufffd') as T
+  if (Array.isArray(message)) return message.map(printable) as T
+  if (typeof message !== 'object' || message === null) return message
+  return Object.fromEntries(Object.entries(message).map(([key, value]) => [key, printable(value)])) as T
+}

@@ -235,6 +235,19 @@ describe('sluice filters list', () => {
     })
   })
 
+  test('a terminal is told nothing by names of others', async () => {
+    const { filters, server } = await start()
+    const list = ListFiltersResponse.fromPartial({
+      ...LIST,
+      rules: [{ rule: { ...DROPS, text: 'from pod a/\x1b]0;title\x07b', label: '\x9b31m' }, exact: true }],
+    })
+    filters.list = () => list
+    const { stdout } = await run(['filters', 'list', ...server])
+    expect(stdout).toContain('\ufffd31m: from pod a/\ufffd]0;title\ufffdb')
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: none must be left
+    expect(stdout).not.toMatch(/[\x00-\x09\x0b-\x1f\x7f-\x9f]/)
+  })
+
   test('--watch shows it again until it is stopped', async () => {
     const { filters, server } = await start()
     const abort = new AbortController()
