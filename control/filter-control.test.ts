@@ -118,7 +118,7 @@ describe('FilterControl', () => {
     expect(target.applied).toHaveLength(1)
     expect(consumer(target.last, 'metric/flow')).toMatchObject({ isOn: true, rules: [], bit: 0 })
     expect(consumer(target.last, 'log')).toMatchObject({ isOn: false, rules: [], bit: CONSUMER_BITS.LOG })
-    expect(consumer(target.last, 'history').isOn).toBe(false)
+    expect(consumer(target.last, 'history').isOn).toBe(true)
   })
 
   test('a handler that can count some flows only asks for these, also inside of rules', async () => {
@@ -147,7 +147,9 @@ describe('FilterControl', () => {
       label: '',
       text: 'from pod a/x',
     })
-    expect(changed).toEqual([['metric/drop']])
+    // What nobody wants is not kept for queries either from here on.
+    expect(changed).toEqual([['metric/drop', 'history']])
+    expect(consumer(target.last, 'history').isOn).toBe(false)
     expect(source.last(NAME)).toMatchObject({
       state: 'CONFIGURED',
       reason: 'Configured',

@@ -80,10 +80,14 @@ function readsNodeLabels(predicate: Predicate): boolean {
   return predicate.op === 'node-label'
 }
 
+/**
+ * Whether the kernel need not judge: somebody takes every event, and nobody wrote a rule. What narrows a consumer to
+ * what it can use at all costs less in user space than judging each flow in the kernel.
+ */
 function filtersNothing({ consumers }: RuleSet): boolean {
   const on = consumers.filter(({ isOn }) => isOn)
-  const kinds = on.reduce((bits, one) => bits | one.kinds, 0)
-  return (kinds & KNOWN_KINDS) === KNOWN_KINDS && on.every(({ rules }) => rules.length === 0)
+  const isWritten = on.some(({ rules }) => rules.some(({ origin }) => origin.kind !== 'built in'))
+  return !isWritten && on.some(({ kinds, rules }) => (kinds & KNOWN_KINDS) === KNOWN_KINDS && rules.length === 0)
 }
 
 /** One that is off takes nothing, which the kernel does exactly. */

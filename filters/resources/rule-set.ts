@@ -51,15 +51,21 @@ export interface RuleSources {
 
 /** All filters of one moment as one set. Pure: the same sources give the same set, rule ids included. */
 export function buildRuleSet(sources: RuleSources): RuleSet {
-  const { settings } = sources
   const history: FilterConsumer = {
     name: 'history',
     bit: CONSUMER_BITS.HISTORY,
     kinds: ALL_KINDS,
-    isOn: settings.history === 'all',
+    isOn: sources.settings.history === 'all' || isUnfiltered(sources),
     rules: [],
   }
   return { consumers: [...metricConsumers(sources), logConsumer(sources), history, ...sources.queries] }
+}
+
+/** Nobody said what is wanted: then queries of the past find everything, also where metrics and the log are off. */
+function isUnfiltered({ settings, dynamic, resources }: RuleSources): boolean {
+  const { allow, deny } = settings.log
+  const hasDynamic = [...dynamic.values()].some(({ include, exclude }) => include.length + exclude.length > 0)
+  return resources.length === 0 && !hasDynamic && allow.length + deny.length === 0
 }
 
 function metricConsumers({ settings, metrics, dynamic, resources }: RuleSources): FilterConsumer[] {
