@@ -116,7 +116,8 @@ export function parseYamlDocuments(text: string, options: YamlOptions): TextDocu
       return shortened(`${options.file}:${line}: ${message}`)
     })
     const value = problems.length > 0 ? undefined : refusing(() => document.toJS({ maxAliasCount: 100 }), refuse)
-    return { value: value ?? undefined, problems, lineOf: (path) => lineOf(document.contents, path, lines) }
+    const start = document.contents?.range?.[0] ?? 0
+    return { value: value ?? undefined, problems, lineOf: (path) => lineOf(document.contents, path, lines, start) }
   })
 }
 
@@ -166,9 +167,9 @@ function refusal(options: YamlOptions): (problem: string) => SluiceError {
   return (problem) => new SluiceError(options.code, joined(options.file, [`${options.file}:1: ${problem}`]))
 }
 
-function lineOf(root: Node | null, path: readonly PropertyKey[], lines: LineCounter): number {
+function lineOf(root: Node | null, path: readonly PropertyKey[], lines: LineCounter, start = 0): number {
   let node: unknown = root
-  let offset = 0
+  let offset = start
   for (const key of path) {
     if (isMap(node)) {
       const pair = node.items.find((item) => isScalar(item.key) && String(item.key.value) === String(key))

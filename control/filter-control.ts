@@ -2,6 +2,7 @@ import { errorText } from '../base/errors.ts'
 import { Listeners } from '../base/lifetime.ts'
 import { type Logger, silentLogger } from '../base/logger.ts'
 import type { Predicate } from '../filters/predicate.ts'
+import type { FiltersInForce } from '../filters/resources/hubble-config.ts'
 import { buildRuleSet, type FilterSettings, type MetricFilters } from '../filters/resources/rule-set.ts'
 import type {
   ConsumerOffer,
@@ -163,6 +164,13 @@ export class FilterControl implements TelemetrySource, AsyncDisposable {
   /** The set in force; without consumers before the first. */
   rules(): RuleSet {
     return this.#applier.news?.rules ?? { consumers: [] }
+  }
+
+  /** What rules() was made of, but for live queries: to be shown as Hubble's own files. */
+  filtersInForce(): FiltersInForce {
+    const resources = this.#book.entries.flatMap(({ applied }) => applied ?? [])
+    resources.sort((a, b) => (a.kind + a.name < b.kind + b.name ? -1 : 1))
+    return { settings: this.#options.settings, resources, dynamic: this.#dynamic }
   }
 
   /** How much of each rule in force the kernel decides, by rule id. */

@@ -46,7 +46,7 @@ export interface CompiledResource {
 
 export type CompileResult =
   | { readonly compiled: CompiledResource; readonly warnings: readonly Problem[]; readonly mistakes?: undefined }
-  | { readonly compiled?: undefined; readonly mistakes: readonly Problem[] }
+  | { readonly compiled?: undefined; readonly warnings?: undefined; readonly mistakes: readonly Problem[] }
 
 /** What a resource says: what it means, what is wrong with it, and what is hardly meant. */
 export function compileResource(resource: FilterResource): CompileResult {

@@ -245,8 +245,9 @@ const envelope = <T extends z.ZodType>(spec: T) =>
   })
 
 /** Documents without a look at their filters, which are many: those are checked one by one. */
-export const metricDocumentSchema = envelope(metricSpec(z.unknown()))
-export const logDocumentSchema = envelope(logSpec(z.unknown()))
+const anyFilter = z.unknown().refine((value) => !Array.isArray(value), 'want an object')
+export const metricDocumentSchema = envelope(metricSpec(anyFilter))
+export const logDocumentSchema = envelope(logSpec(anyFilter))
 
 /** Fields that a filter and an end may have, for messages. */
 export const filterFields: readonly string[] = Object.keys(filterSchema.shape)
