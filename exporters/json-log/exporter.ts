@@ -10,7 +10,8 @@ import type { ResolvedJsonLogOptions } from './config.ts'
 import { type LineCount, lineBytes } from './count-lines.ts'
 import { FlowEncoder } from './encode.ts'
 import type { Emitter } from './flow-fragments.ts'
-import { type FileEvent, LogFile, LogWriteError, toWriteError } from './log-file.ts'
+import { Flushes } from './flushes.ts'
+import { type FileEvent, isHopeless, LogFile, LogWriteError, toWriteError } from './log-file.ts'
 import { LostLines } from './lost-lines.ts'
 import { Pause, sleep } from './pause.ts'
 import { JsonLogTelemetry } from './telemetry.ts'
@@ -24,9 +25,6 @@ export interface JsonLogDependencies {
   /** flow.proto Emitter of each line. */
   readonly emitter?: Emitter
 }
-
-/** Errors of open() that no waiting will mend: the path is not one of a file. */
-const HOPELESS = new Set(['EISDIR', 'ENOTDIR', 'EEXIST', 'ENAMETOOLONG', 'ELOOP', 'EINVAL'])
 
 /**
  * Writes flows to a file as JSON lines.
@@ -66,7 +64,7 @@ export class JsonLogExporter implements Exporter, TelemetrySource {
   #mustOpen = false
   #pump: Promise<void> | undefined
   #lostLine: Disposable | undefined
-  readonly #flushes = new Set<{ readonly target: number; readonly done: () => void }>()
+  readonly #flushes = new Flushes()
 
   constructor(options: ResolvedJsonLogOptions, dependencies: JsonLogDependencies = {}) {
     const logger = (dependencies.logger ?? silentLogger).child({ exporter: 'json-log' })
@@ -94,7 +92,7 @@ export class JsonLogExporter implements Exporter, TelemetrySource {
     signal.throwIfAborted()
     if (this.#isOn) {
       const error = await this.#open()
-      if (isHopeless(error)) {
+      if (error !== undefined && isHopeless(error)) {
         const text = `Cannot open log "${this.#options.path}": ${errorText(error)}, want the path of a file`
         throw new SluiceError('SLUICE_EXPORTER_START', text, { cause: error })
       }
@@ -157,19 +155,8 @@ export class JsonLogExporter implements Exporter, TelemetrySource {
   async flush(deadlineMs: number): Promise<void> {
     const target = this.#end
     if (this.#confirmed >= target && this.#lost.isEmpty) return
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(() => flush.done(), deadlineMs)
-      const flush = {
-        target,
-        done: () => {
-          clearTimeout(timer)
-          this.#flushes.delete(flush)
-          resolve()
-        },
-      }
-      this.#flushes.add(flush)
-      this.#wake.end()
-    })
+    this.#wake.end()
+    await this.#flushes.wait(target, deadlineMs)
   }
 
   /** Stops after the chunk being written. What waits stays counted as waiting: the ring still has it. */
@@ -180,7 +167,7 @@ export class JsonLogExporter implements Exporter, TelemetrySource {
     await this.#pump
     await this.#keeper.close()
     await this.#file.close()
-    for (const flush of this.#flushes) flush.done()
+    this.#flushes.settle(Number.POSITIVE_INFINITY)
   }
 
   collect(sink: TelemetrySink): void {
@@ -318,9 +305,7 @@ export class JsonLogExporter implements Exporter, TelemetrySource {
       this.#leaveOut()
       this.#wake.end()
     }
-    for (const flush of this.#flushes) {
-      if (this.#confirmed >= flush.target && this.#inFlight === 0 && this.#lost.isEmpty) flush.done()
-    }
+    if (this.#inFlight === 0 && this.#lost.isEmpty) this.#flushes.settle(this.#confirmed)
   }
 
   /** Opens the file where it is not open. @returns what went wrong; the next write tries again */
@@ -339,10 +324,6 @@ export class JsonLogExporter implements Exporter, TelemetrySource {
     this.#telemetry.file(event)
     if (event.kind === 'rotated') this.#keeper.ask()
   }
-}
-
-function isHopeless(error: NodeJS.ErrnoException | undefined): boolean {
-  return error !== undefined && (error.code === undefined || HOPELESS.has(error.code))
 }
 
 function nextTurn(): Promise<void> {

@@ -284,3 +284,10 @@ export function toWriteError(error: unknown, path: string): LogWriteError {
   const { code = '', message } = error as NodeJS.ErrnoException
   return new LogWriteError(FAILURES[code] ?? 'io_error', `Cannot write to "${path}": ${message}`, error)
 }
+
+const HOPELESS = new Set(['EISDIR', 'ENOTDIR', 'EEXIST', 'ENAMETOOLONG', 'ELOOP', 'EINVAL'])
+
+/** Whether an error of open() is one that no waiting will mend: the path is not one of a file. */
+export function isHopeless({ code }: NodeJS.ErrnoException): boolean {
+  return code === undefined || HOPELESS.has(code)
+}

@@ -1,37 +1,26 @@
-import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client'
+import { type Counter, type Histogram, Registry } from 'prom-client'
 import { errorText, SluiceError } from '../../base/errors.ts'
 import { type HostPort, parseHostPort, WANT_HOST_PORT } from '../../base/listen-address.ts'
 import { type Logger, LogLimiter } from '../../base/logger.ts'
 import type { FlowPredicate } from '../../filters/predicate.ts'
 import type { ConsumerOffer, RuleSet } from '../../filters/rules.ts'
-import type {
-  EndpointEvent,
-  Exporter,
-  FlowStore,
-  LostRecords,
-  TelemetrySink,
-  TelemetrySource,
-} from '../../model/contracts.ts'
+import type { EndpointEvent, Exporter, FlowStore, TelemetrySink, TelemetrySource } from '../../model/contracts.ts'
 import type { FlowView } from '../../model/flow-view.ts'
-import { L7Type } from '../../model/l7.ts'
-import { EventType } from '../../model/layouts.gen.ts'
 import { StageLedger } from '../../model/ledger.ts'
 import { DEFAULT_ADDRESS, DEFAULT_METRICS, type PrometheusConfig, type PrometheusDependencies } from './config.ts'
 import { type MetricConfig, type MetricSpec, metricSpecs, parseMetrics } from './context/options.ts'
 import { countSeries, type SeriesCount } from './count-series.ts'
+import { EventCounts } from './event-counts.ts'
 import { MetricsServer } from './http/server.ts'
 import { type MetricChanges, MetricSet, type MetricSetOptions } from './metric-set.ts'
+import { registerOwn } from './own-metrics.ts'
 import type { MetricsRegistry } from './registry-text.ts'
 import type { ScrapeText } from './render.ts'
 import { joined, ScrapeQueue } from './scrape.ts'
-import { SECONDS_BOUNDS } from './series/histogram.ts'
 import type { Format } from './series/text.ts'
 import { SeriesReview } from './series-review.ts'
 import { StalePods } from './stale-pods.ts'
 import { collectReview, collectSeries } from './telemetry.ts'
-
-/** flow.proto LostEventSource as the metric's label. */
-const LOST_SOURCES = ['unknown', 'perf_event_ring_buffer', 'observer_events_queue', 'hubble_ring_buffer'] as const
 
 /** How often pods that are due are looked for. */
 const STALE_TICK_MS = 1_000
@@ -57,7 +46,7 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
   readonly #now: () => number
   readonly #bounds: Pick<MetricSetOptions, 'maxSeries' | 'maxSeriesPerFamily'>
   readonly #review: SeriesReview | undefined
-  readonly #lost = new Map<string, number>()
+  readonly #counts = new EventCounts()
   readonly #defaults: readonly [Counter<'code'>, Histogram<'code'>]
   #store: FlowStore | undefined
   #view: FlowView | undefined
@@ -65,8 +54,6 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
   #timer: NodeJS.Timeout | undefined
   #removedSeries = 0
   #agedMs = 0
-  /** DNS messages seen, requests and responses: Retina's node-level pair. */
-  readonly #dns: [number, number] = [0, 0]
   #renderMs = 0
   #renderBytes = 0
 
@@ -147,7 +134,7 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
     this.#lostSubscription?.[Symbol.dispose]()
     this.#store = store
     this.#view = store.createView()
-    this.#lostSubscription = store.onLost((lost) => this.#countLost(lost))
+    this.#lostSubscription = store.onLost((lost) => this.#counts.countLost(lost))
   }
 
   accept(store: FlowStore, first: number, end: number): void {
@@ -162,7 +149,7 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
     for (let sequence = first; sequence < end; sequence++) {
       store.seek(view, sequence)
       try {
-        if (view.type === EventType.DNS) this.#countDns(view)
+        this.#counts.count(view)
         if (!this.metrics.count(view)) filtered++
       } catch (error) {
         failed++
@@ -248,12 +235,7 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
   async flush(): Promise<void> {}
 
   collect(sink: TelemetrySink): void {
-    for (const source of LOST_SOURCES.slice(1)) {
-      const help = 'Number of lost events, each lost record counted'
-      sink.counter('hubble_lost_events_total', help, this.#lost.get(source) ?? 0, { source })
-    }
-    sink.counter('networkobservability_dns_request_count', 'DNS requests captured', this.#dns[0])
-    sink.counter('networkobservability_dns_response_count', 'DNS responses captured', this.#dns[1])
+    this.#counts.collect(sink)
     collectSeries(this.metrics, sink)
     collectReview(this.#review, sink)
     sink.counter('sluice_metrics_series_removed_total', 'Label sets removed after their pod', this.#removedSeries)
@@ -292,41 +274,10 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
       this.#logger.error({ error: errorText(error), held }, 'Cannot count a flow')
     })
   }
-
-  #countDns(view: FlowView): void {
-    const type = view.l7?.type
-    if (type === L7Type.REQUEST) this.#dns[0]++
-    else if (type === L7Type.RESPONSE) this.#dns[1]++
-  }
-
-  #countLost(lost: LostRecords): void {
-    const source = LOST_SOURCES[lost.source] ?? 'unknown'
-    this.#lost.set(source, (this.#lost.get(source) ?? 0) + lost.count)
-  }
 }
 
 function specsOf(metrics: string | readonly MetricConfig[]): MetricSpec[] {
   return typeof metrics === 'string' ? parseMetrics(metrics) : metricSpecs(metrics)
-}
-
-function registerOwn(registry: MetricsRegistry): readonly [Counter<'code'>, Histogram<'code'>] {
-  const registers = [registry as Registry]
-  collectDefaultMetrics({ register: registry as Registry })
-  return [
-    new Counter({
-      name: 'hubble_metrics_http_handler_requests_total',
-      help: 'A counter for requests to the metrics handler',
-      labelNames: ['code'],
-      registers,
-    }),
-    new Histogram({
-      name: 'hubble_metrics_http_handler_request_duration_seconds',
-      help: 'A histogram of latencies of the metrics handler',
-      labelNames: ['code'],
-      buckets: SECONDS_BOUNDS.filter(Number.isFinite),
-      registers,
-    }),
-  ]
 }
 
 function listenAddress(text: string): HostPort {
