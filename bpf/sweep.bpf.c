@@ -100,15 +100,13 @@ static __always_inline enum submission report(struct sweep *s, const struct flow
 		facts.point = dir == entry->pod_dir ? POINT_TO_NETWORK : POINT_FROM_NETWORK;
 	facts.l4_info = last_l4_info(key, entry, dir);
 	facts.trace_reason = dir == entry->opener ? TRACE_REASON_ESTABLISHED : TRACE_REASON_REPLY;
-	entry->last_report_ns[dir] = s->now;
 	facts.judged = judge(entry, key, dir, flow_kind(key, facts.l4_info));
-	if (!is_wanted(facts.judged)) {
-		/* its packets stay unreported: without a new one there would have been no event */
-		if (entry->last_seen_ns <= told)
-			return UNWANTED;
-	} else if (s->keep_unreported && ring_is_full(s)) {
+	if (is_wanted(facts.judged) && s->keep_unreported && ring_is_full(s))
 		return RING_FULL;
-	}
+	entry->last_report_ns[dir] = s->now;
+	/* What nobody wants stays unreported: where nothing new has come there would have been no event. */
+	if (!is_wanted(facts.judged) && entry->last_seen_ns <= told)
+		return UNWANTED;
 	done = submit_judged(key, entry, &facts, s->l);
 	if (done == SUBMITTED)
 		s->reported++;

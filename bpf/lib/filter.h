@@ -45,7 +45,7 @@ static __always_inline __u32 traffic_direction(__u8 state)
 	return state & STATE_EGRESS ? 2 : state & STATE_INGRESS ? 1 : 0;
 }
 
-/* Upper bits of flow_entry.filter[] while what it says holds. A connection that is opened again may change direction. */
+/* Upper bits of flow_entry.filter[] as long as it holds. A connection that is opened again may change direction. */
 static __always_inline __u32 filter_tag(__u32 generation, __u8 state)
 {
 	return (generation << 2 | traffic_direction(state)) << FILTER_LIMIT_MATCH_BITS;
@@ -199,76 +199,89 @@ static __always_inline __u64 kept_bits(__u32 length, __u32 before)
 }
 
 /*
- * Cuts an address down to the longest prefix of it that there is, in a loop over the lengths that occur, of which there
- * are few. @param which LENGTHS_NETWORKS, or the set of filter_prefixes @return 1 when there is one, 0 when not
+ * The longest prefix of an address that there is, in a loop over the lengths that occur, of which there are few.
+ * @param which index of filter_lengths @param map networks, or filter_prefixes with the number of the set in key
+ * @param family 0 IPv4, 1 IPv6; as an index, since the verifier would walk the loop once for each side of a branch
  */
-__noinline int find_prefix(struct network_key *at, __u32 which, __u32 ipv4)
+static __always_inline const void *longest_prefix(void *map, __u32 which, struct network_key *key, __u32 family)
 {
-	struct network_key key __attribute__((aligned(8))) = {};
-	const struct prefix_lengths *in_use;
-	__u64 high, low;
-	void *known;
+	const struct prefix_lengths *in_use = bpf_map_lookup_elem(&filter_lengths, &which);
+	__be64 *halves = (__be64 *)key->address;
+	__u64 high = bpf_be64_to_cpu(halves[0]), low = bpf_be64_to_cpu(halves[1]);
+	const void *known;
 
-	if (!at)
-		return 0;
-	in_use = bpf_map_lookup_elem(&filter_lengths, &which);
 	if (!in_use)
-		return 0;
-	key.set = at->set;
-	high = bpf_be64_to_cpu(((__be64 *)at->address)[0]);
-	low = bpf_be64_to_cpu(((__be64 *)at->address)[1]);
+		return NULL;
 	for (__u32 i = 0; i < PREFIX_LENGTHS; i++) {
-		__u32 length = ipv4 ? in_use->lengths[0][i] : in_use->lengths[1][i];
+		__u32 length = in_use->lengths[family & 1][i];
 
 		if (!length--)
-			return 0;
-		key.prefix_length = length;
-		((__be64 *)key.address)[0] = bpf_cpu_to_be64(high & kept_bits(length, 0));
-		((__be64 *)key.address)[1] = bpf_cpu_to_be64(low & kept_bits(length, 64));
-		if (which == LENGTHS_NETWORKS)
-			known = bpf_map_lookup_elem(&networks, &key);
-		else
-			known = bpf_map_lookup_elem(&filter_prefixes, &key);
-		if (known) {
-			*at = key;
-			return 1;
-		}
+			return NULL;
+		key->prefix_length = length;
+		halves[0] = bpf_cpu_to_be64(high & kept_bits(length, 0));
+		halves[1] = bpf_cpu_to_be64(low & kept_bits(length, 64));
+		known = bpf_map_lookup_elem(map, key);
+		if (known)
+			return known;
 	}
-	return 0;
+	return NULL;
+}
+
+/* @param end 0 = a, 1 = b; without a branch, as above */
+static __always_inline const __u8 *address_of(const struct flow_key *key, __u32 end)
+{
+	return key->a_ip + (end & 1) * (__builtin_offsetof(struct flow_key, b_ip) - __builtin_offsetof(struct flow_key, a_ip));
+}
+
+/*
+ * There are 512 bytes of stack for a program, evaluate(), and what it calls: what these functions need is theirs while
+ * they run. Those with loops are global functions, which the verifier walks once.
+ *
+ * Who has an address that is nobody's by itself. @param end 0 = a, 1 = b
+ * @return the class; the identity goes to the entry
+ */
+__noinline __u32 class_of_network(struct flow_entry *entry, struct flow_key *key, __u32 end, __u32 set, __u32 family)
+{
+	struct network_key at __attribute__((aligned(8))) = {};
+	__u32 identity = IDENTITY_WORLD, class = CLASS_WORLD;
+	const struct address_entry *known;
+
+	if (!entry || !key)
+		return CLASS_UNDECIDED;
+	copy16(at.address, address_of(key, end));
+	known = longest_prefix(&networks, LENGTHS_NETWORKS, &at, family);
+	if (known) {
+		identity = known->identity;
+		class = known->classes[set & 1];
+	}
+	*(end ? &entry->identity[1] : &entry->identity[0]) = identity;
+	return class;
 }
 
 /* What find_class() says when the address's range has the answer. */
 #define CLASS_OF_NETWORK 0xffffffff
 
 /*
- * There are 512 bytes of stack for a program, evaluate(), and what it calls: what these functions need is theirs while
- * they run.
- *
  * Who is at one end (0 = a, 1 = b), with the same answer as collector/stamp.ts: behind a pod's device its pod, and whoever
  * else has an address that means something on that link only is the node; else the address says it, then its range.
- * @return the class, CLASS_UNDECIDED when the device is not watched any more; the identity goes to the entry
+ * @return the class; the identity goes to the entry
  */
-static __noinline __u32 find_class(struct flow_entry *entry, const struct flow_key *key, __u32 end, __u32 set)
+static __noinline __u32 find_class(struct flow_entry *entry, const struct flow_key *key,
+				   const struct endpoint_config *config, __u32 end, __u32 set)
 {
 	__u8 ip[16] __attribute__((aligned(8)));
-	const struct endpoint_config *config;
 	const struct address_entry *known;
-	__u32 ifindex = key->ifindex, identity = IDENTITY_WORLD, class = CLASS_OF_NETWORK;
-	int at_pod, is_own;
-
-	config = bpf_map_lookup_elem(&endpoints, &ifindex);
-	if (!config)
-		return CLASS_UNDECIDED;
+	__u32 identity = IDENTITY_WORLD, class = CLASS_OF_NETWORK;
 	/* packets leave the endpoint in direction pod_dir: from a when it is 0 */
-	at_pod = config->kind == ENDPOINT_POD;
-	is_own = at_pod && (key->pod_dir & 1) == end;
-	copy16(ip, end ? key->b_ip : key->a_ip);
+	int at_pod = config->kind == ENDPOINT_POD, is_own = at_pod && (key->pod_dir & 1) == end;
+
 	if (is_own) {
 		identity = config->identity;
 		class = config->classes[set & 1];
 		if (!(config->flags & SUBJECT_ASK_ADDRESS))
 			goto found;
 	}
+	copy16(ip, end ? key->b_ip : key->a_ip);
 	known = bpf_map_lookup_elem(&addresses, ip);
 	if (known && (!is_own || known->flags & SUBJECT_LOCAL_POD)) {
 		identity = known->identity;
@@ -280,22 +293,6 @@ static __noinline __u32 find_class(struct flow_entry *entry, const struct flow_k
 found:
 	*(end ? &entry->identity[1] : &entry->identity[0]) = identity;
 	return class;
-}
-
-static __always_inline __u32 class_of_network(struct flow_entry *entry, const struct flow_key *key, __u32 end,
-					      __u32 set, struct network_key *at)
-{
-	const struct address_entry *known;
-
-	at->set = 0;
-	copy16(at->address, end ? key->b_ip : key->a_ip);
-	if (!find_prefix(at, LENGTHS_NETWORKS, is_ipv4(key)))
-		return CLASS_WORLD;
-	known = bpf_map_lookup_elem(&networks, at);
-	if (!known)
-		return CLASS_WORLD;
-	*(end ? &entry->identity[1] : &entry->identity[0]) = known->identity;
-	return known->classes[set & 1];
 }
 
 static __always_inline const struct filter_class *filter_class(__u32 set, __u32 class)
@@ -326,32 +323,31 @@ static __noinline int narrow_by_port(struct filter_match_key *found, const struc
 	return 0;
 }
 
-/* @param at the prefix that was found, NULL for none */
-static __noinline int narrow_by_prefix(struct filter_match_key *found, const struct filter_rules *rules, __u32 side,
-				       const struct network_key *at)
+/* @return 1 when the address of an end is in a prefix, and what found holds is narrowed by it */
+__noinline int narrow_by_prefix(struct filter_match_key *found, struct flow_key *key, __u32 side, __u32 end,
+				 __u32 family)
 {
-	const struct filter_class *known = at ? bpf_map_lookup_elem(&filter_prefixes, at) : NULL;
+	struct network_key at __attribute__((aligned(8))) = {};
+	const struct filter_class *known;
 
-	if (known)
-		narrow(&found->rules, side ? &known->to : &known->from);
-	else
-		narrow(&found->rules, side ? &rules->no_prefix[1] : &rules->no_prefix[0]);
-	return 0;
+	if (!found || !key)
+		return 0;
+	at.set = found->set;
+	copy16(at.address, address_of(key, end));
+	known = longest_prefix(&filter_prefixes, at.set, &at, family);
+	if (!known)
+		return 0;
+	narrow(&found->rules, side ? &known->to : &known->from);
+	return 1;
 }
 
 static __always_inline void narrow_by_side(struct filter_match_key *found, const struct filter_rules *rules,
-					   const struct flow_key *key, __u32 side, __u32 end, struct network_key *at)
+					   struct flow_key *key, __u32 side, __u32 end)
 {
-	int known = 0;
-
 	if (has_ports(key->protocol))
 		narrow_by_port(found, rules, end ? key->b_port : key->a_port, side);
-	if (rules->uses & FILTER_USES_PREFIXES) {
-		at->set = found->set;
-		copy16(at->address, end ? key->b_ip : key->a_ip);
-		known = find_prefix(at, found->set, is_ipv4(key));
-	}
-	narrow_by_prefix(found, rules, side, known ? at : NULL);
+	if (!(rules->uses & FILTER_USES_PREFIXES) || !narrow_by_prefix(found, key, side, end, !is_ipv4(key)))
+		narrow(&found->rules, &rules->no_prefix[side]);
 }
 
 /*
@@ -363,7 +359,7 @@ static __always_inline void narrow_by_side(struct filter_match_key *found, const
 __noinline __u32 evaluate(struct flow_entry *entry, struct flow_key *key, __u32 dir, __u32 generation)
 {
 	struct filter_match_key found = {};
-	struct network_key at __attribute__((aligned(8))) = {};
+	const struct endpoint_config *config;
 	const struct filter_class *from, *to;
 	const struct filter_rules *rules;
 	__u32 set = generation & 1, index, a, b, id = MATCH_UNDECIDED;
@@ -373,12 +369,16 @@ __noinline __u32 evaluate(struct flow_entry *entry, struct flow_key *key, __u32 
 		return MATCH_UNDECIDED;
 	state = entry->state;
 	dir &= 1;
-	a = find_class(entry, key, 0, set);
+	index = key->ifindex;
+	config = bpf_map_lookup_elem(&endpoints, &index);
+	if (!config)
+		return MATCH_UNDECIDED; /* the device is not watched any more */
+	a = find_class(entry, key, config, 0, set);
+	b = find_class(entry, key, config, 1, set);
 	if (a == CLASS_OF_NETWORK)
-		a = class_of_network(entry, key, 0, set, &at);
-	b = find_class(entry, key, 1, set);
+		a = class_of_network(entry, key, 0, set, !is_ipv4(key));
 	if (b == CLASS_OF_NETWORK)
-		b = class_of_network(entry, key, 1, set, &at);
+		b = class_of_network(entry, key, 1, set, !is_ipv4(key));
 	index = set;
 	rules = bpf_map_lookup_elem(&filter_rules, &index);
 	from = filter_class(set, dir ? b : a);
@@ -392,8 +392,8 @@ __noinline __u32 evaluate(struct flow_entry *entry, struct flow_key *key, __u32 
 		narrow(&found.rules, is_ipv4(key) ? &rules->ip_version[0] : &rules->ip_version[1]);
 		if (!has_ports(key->protocol))
 			narrow(&found.rules, &rules->no_ports);
-		narrow_by_side(&found, rules, key, 0, dir, &at);
-		narrow_by_side(&found, rules, key, 1, !dir, &at);
+		narrow_by_side(&found, rules, key, 0, dir);
+		narrow_by_side(&found, rules, key, 1, !dir);
 		id = match_id(&found) & MATCH_ID_MASK;
 		if (id == MATCH_NONE)
 			return MATCH_UNDECIDED; /* for this event */

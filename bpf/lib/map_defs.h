@@ -190,8 +190,9 @@ struct {
 } filter_next SEC(".maps");
 
 /*
- * Too big for the stack: an entry being made, a dropped packet and an entry for it where its flow has none (a drop may
- * come in the middle of making another), the key of a flow that the sweep tells of, and an L7 record being filled. And when this CPU met the table full.
+ * Too big for the stack: an entry being made; a dropped packet, and an entry for it where its flow has none (a drop may come
+ * in the middle of making another); the key of a flow that the sweep tells of; an L7 record being filled. And when this
+ * CPU met the table full.
  */
 struct scratch {
 	struct flow_entry entry;
