@@ -128,9 +128,23 @@ describe('ApiClient', () => {
     api.apply('nodes', node('n', '192.168.0.1'))
     for (let i = 0; i < 20; i++) {
       await client.get(RESOURCES.nodes, { name: 'n' })
-      if (i % 3 === 0) api.fault({ times: 1 }, { kind: 'reset' })
+      if (i === 9) expect(api.connections).toBe(1)
+      if (i >= 9 && i % 3 === 0) api.fault({ times: 1 }, { kind: 'reset' })
     }
-    expect(api.requests.length).toBeGreaterThan(20)
+    expect(api.requests.length).toBe(24)
+    expect(api.connections).toBe(5)
+  })
+
+  test('does not take its own time for a silence of the server', async () => {
+    const { api, client } = await setUp({ idleMs: 60 })
+    for (let i = 0; i < 100; i++) api.apply('nodes', node(`n${i}`, '192.168.0.1', { labels: { x: 'y'.repeat(2000) } }))
+    let items = 0
+    await client.list(RESOURCES.nodes, {}, () => {
+      items++
+      const end = performance.now() + 4
+      while (performance.now() < end);
+    })
+    expect(items).toBe(100)
   })
 
   test('lists while other work goes on, item by item', async () => {

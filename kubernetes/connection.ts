@@ -164,6 +164,8 @@ class Exchange {
   readonly #request: ApiRequest
   #destroy: (error: Error) => void = () => {}
   #timer: NodeJS.Timeout | undefined
+  /** Which wait is under way. */
+  #turn = 0
   readonly #onAbort = (): void => this.#destroy(this.#stopped())
 
   constructor(request: ApiRequest) {
@@ -190,15 +192,20 @@ class Exchange {
       this.#settle()
       throw transportError(action, error)
     }
+    this.#heard()
     this.#destroy = (error) => this.message.destroy(error)
   }
 
   async *chunks(): AsyncGenerator<Buffer, void, void> {
+    const pieces = this.message[Symbol.asyncIterator]() as AsyncIterator<Buffer>
     try {
-      this.#await(this.#request.idleMs)
-      for await (const chunk of this.message) {
-        this.#timer?.refresh()
-        yield chunk as Buffer
+      for (;;) {
+        // Time counts only while the server is waited for: the caller may take its own.
+        this.#await(this.#request.idleMs)
+        const { value, done } = await pieces.next()
+        this.#heard()
+        if (done === true) break
+        yield value
       }
       // A body that is cut off inside of HTTP ends without an error where the server closes in good order.
       if (!this.message.complete) throw new Error('the connection was closed inside of the answer')
@@ -211,15 +218,25 @@ class Exchange {
   }
 
   #settle(): void {
-    clearTimeout(this.#timer)
+    this.#heard()
     this.#request.signal?.removeEventListener('abort', this.#onAbort)
   }
 
-  /** Silence of so long ends it. */
+  /** Silence of so long ends it, unless #heard() is called before. */
   #await(ms: number): void {
     const text = `Cannot ${this.#request.action}: the API server sent nothing for ${ms / 1000} s`
+    const turn = ++this.#turn
+    const end = (): void => {
+      if (turn === this.#turn) this.#destroy(new ApiError('timeout', text))
+    }
     clearTimeout(this.#timer)
-    this.#timer = setTimeout(() => this.#destroy(new ApiError('timeout', text)), ms)
+    // Sockets are read before it ends: after a pause of this process or machine the answer may be there already.
+    this.#timer = setTimeout(() => setImmediate(end), ms)
+  }
+
+  #heard(): void {
+    this.#turn++
+    clearTimeout(this.#timer)
   }
 
   #stopped(): ApiError {

@@ -14,7 +14,7 @@ const WATCH_IDLE_MS = 150_000
 /** How long a watch lasts, seconds: a random time between, so that the watches of a cluster's agents end apart. */
 const MIN_WATCH_SECS = 300
 const MAX_WATCH_SECS = 600
-/** A watch that ends earlier and tells nothing has not worked. */
+/** A watch that ends earlier and tells nothing has not worked; one that told something is followed after a moment. */
 const SHORT_WATCH_MS = 1000
 /** A watch that has lasted so long has worked: what fails next is a first failure. */
 const GOOD_WATCH_MS = 10_000
@@ -159,7 +159,8 @@ export class Reflector<T> implements AsyncDisposable {
     while (!signal.aborted) {
       try {
         if (this.#version === '') await this.#list()
-        await this.#watch()
+        const lastedMs = await this.#watch()
+        if (lastedMs < SHORT_WATCH_MS && !signal.aborted) await this.#pause.wait(SHORT_WATCH_MS * this.#random())
       } catch (error) {
         const failure =
           error instanceof ApiError ? error : transportError(`follow ${this.#options.resource.plural}`, error)
@@ -197,7 +198,8 @@ export class Reflector<T> implements AsyncDisposable {
     this.#settle()
   }
 
-  async #watch(): Promise<void> {
+  /** @returns how long it lasted, milliseconds, when the server has ended it in good order */
+  async #watch(): Promise<number> {
     const { client, resource, watchIdleMs = WATCH_IDLE_MS } = this.#options
     const random = MIN_WATCH_SECS + this.#random() * (MAX_WATCH_SECS - MIN_WATCH_SECS)
     const timeoutSecs = this.#options.watchSecs ?? Math.round(random)
@@ -215,9 +217,9 @@ export class Reflector<T> implements AsyncDisposable {
       this.#isWatching = false
       if (performance.now() - begun >= GOOD_WATCH_MS) this.#backoff.reset()
     }
-    if (performance.now() - begun < SHORT_WATCH_MS && this.#events === eventsBefore) {
-      throw new ApiError('short', `Cannot watch ${resource.plural}: the API server ended the watch at once`)
-    }
+    const lastedMs = performance.now() - begun
+    if (lastedMs >= SHORT_WATCH_MS || this.#events !== eventsBefore) return lastedMs
+    throw new ApiError('short', `Cannot watch ${resource.plural}: the API server ended the watch at once`)
   }
 
   #take({ type, object }: WatchEvent): void {

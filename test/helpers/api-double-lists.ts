@@ -13,7 +13,7 @@ const META = { apiVersion: 'meta.k8s.io/v1' }
 
 /** Lists, in pages of one snapshot, and the events of watches. */
 export class Lists {
-  /** As older servers do for resourceVersion=0: the whole list, whatever the limit. */
+  /** As real servers do for resourceVersion=0: the whole list, whatever the limit. Off: tests of pages are small. */
   ignoresLimitOfCachedLists = false
   readonly #storage: Storage
   readonly #snapshots = new Map<string, Snapshot>()
@@ -32,6 +32,7 @@ export class Lists {
   list(collection: Collection, namespace: string | undefined, query: URLSearchParams, partial: boolean): string {
     const continued = query.get('continue') ?? ''
     this.#checkVersion(collection, query, continued)
+    if (!/^([0-9a-f-]{36}:\d+)?$/.test(continued)) throw new Refusal(400, 'BadRequest', 'continue key is not valid')
     const [id = '', from = '0'] = continued.split(':')
     const snapshot = continued === '' ? this.#snapshot(collection, namespace, query) : this.#snapshots.get(id)
     if (snapshot === undefined || snapshot.revision < collection.compacted) {

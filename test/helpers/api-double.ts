@@ -34,6 +34,16 @@ import { join } from 'node:path'
 import type { ClusterAccess } from '../../kubernetes/access.ts'
 import { type Fault, type FaultMatch, Faults, FaultyBody, type Verb } from './api-double-faults.ts'
 import { Lists } from './api-double-lists.ts'
+import {
+  answerStatus,
+  bodyOf,
+  checked,
+  checkPatchType,
+  refuse,
+  sentPatch,
+  type Target,
+  targetOf,
+} from './api-double-requests.ts'
 import { selectorOf } from './api-double-select.ts'
 import {
   type Collection,
@@ -69,7 +79,6 @@ const BUILT_IN: readonly ResourceType[] = [
 ]
 
 const MAX_REQUESTS = 10_000
-const MAX_BODY = 3 * 1024 * 1024
 
 export interface ApiDoubleOptions {
   /** https with a certificate of an own CA. */
@@ -95,21 +104,13 @@ export interface SeenRequest {
   status: number
 }
 
-interface Target {
-  readonly collection: Collection
-  readonly namespace: string | undefined
-  readonly name: string
-  readonly subresource: string
-  readonly query: URLSearchParams
-  readonly verb: Verb
-  readonly partial: boolean
-}
-
 /** See the top of this file. */
 export class ApiDouble implements AsyncDisposable {
   readonly storage: Storage
   readonly lists: Lists
   readonly requests: SeenRequest[] = []
+  /** Connections that were made. */
+  connections = 0
   /** Tokens that are taken; empty: any, or none. */
   readonly tokens = new Set<string>()
   goneAs: 'event' | 'http'
@@ -131,6 +132,9 @@ export class ApiDouble implements AsyncDisposable {
     const listener = (request: IncomingMessage, response: ServerResponse): void => void this.#serve(request, response)
     this.#server = tls === undefined ? createServer(listener) : createTlsServer(tls, listener)
     this.#server.keepAliveTimeout = 60_000
+    this.#server.on('connection', () => {
+      this.connections++
+    })
   }
 
   static async start(options: ApiDoubleOptions = {}): Promise<ApiDouble> {
@@ -276,7 +280,7 @@ export class ApiDouble implements AsyncDisposable {
     try {
       const url = new URL(request.url ?? '/', 'http://double')
       if (['/healthz', '/livez', '/readyz'].includes(url.pathname)) return void response.end('ok')
-      const target = this.#target(url, request)
+      const target = targetOf(this.storage, url, request)
       if (target === undefined) return void response.writeHead(404).end('404 page not found\n')
       const { collection, name, query, verb } = target
       const { headers } = request
@@ -310,30 +314,6 @@ export class ApiDouble implements AsyncDisposable {
     const text = `User "${user}" cannot ${target.verb} resource "${plural}" in API group "${group}" ${scope}`
     const details = { ...(group === '' ? {} : { group }), kind: plural }
     throw new Refusal(403, 'Forbidden', `${plural} is forbidden: ${text}`, details)
-  }
-
-  #target(url: URL, request: IncomingMessage): Target | undefined {
-    const parts = url.pathname
-      .split('/')
-      .filter((part) => part !== '')
-      .map(decodeURIComponent)
-    const [root, ...rest] = parts
-    const [group, version, path] =
-      root === 'api' ? ['', rest[0], rest.slice(1)] : root === 'apis' ? [rest[0], rest[1], rest.slice(2)] : []
-    if (group === undefined || version === undefined || path === undefined) return undefined
-    // `namespaces/x` is the namespace itself, `namespaces/x/pods` what is in it.
-    const isInside = path[0] === 'namespaces' && path.length > 2 && path[2] !== 'status'
-    const namespace = isInside ? path[1] : undefined
-    const [plural = '', name = '', subresource = ''] = isInside ? path.slice(2) : path
-    const collection = this.storage.find(group, version, plural)
-    if (collection === undefined || (subresource !== '' && !(subresource === 'status' && collection.type.hasStatus))) {
-      return undefined
-    }
-    if (namespace !== undefined && !collection.type.namespaced) return undefined
-    const query = url.searchParams
-    const verb = verbOf(request.method ?? 'GET', name, query)
-    const partial = /as=PartialObjectMetadata/.test(request.headers.accept ?? '')
-    return verb === undefined ? undefined : { collection, namespace, name, subresource, query, verb, partial }
   }
 
   async #answer(
@@ -389,65 +369,4 @@ export class ApiDouble implements AsyncDisposable {
       verb === 'patch' ? (mergePatch(old, sentPatch(old, sent)) as KubeObject) : checked(sent)
     return [200, this.lists.text(storage.update(collection, namespace, name, subresource, change), false)]
   }
-}
-
-/** A patch that names no resourceVersion meets whatever version there is. */
-function sentPatch(old: KubeObject, sent: unknown): unknown {
-  const version = (sent as KubeObject | undefined)?.metadata?.resourceVersion ?? old.metadata.resourceVersion
-  return mergePatch(sent, { metadata: { resourceVersion: version } })
-}
-
-function verbOf(method: string, name: string, query: URLSearchParams): Verb | undefined {
-  const watches = ['1', 'true'].includes(query.get('watch') ?? '')
-  if (name === '') return method === 'GET' ? (watches ? 'watch' : 'list') : method === 'POST' ? 'create' : undefined
-  return ({ GET: 'get', PUT: 'update', PATCH: 'patch', DELETE: 'delete' } as const)[method as 'GET']
-}
-
-function checkPatchType(request: IncomingMessage): void {
-  const type = (request.headers['content-type'] ?? '').split(';')[0]
-  if (type === 'application/merge-patch+json') return
-  const text = `the body of the request was in an unknown format - accepted media types include: application/merge-patch+json`
-  throw new Refusal(415, 'UnsupportedMediaType', text)
-}
-
-function checked(sent: unknown): KubeObject {
-  if (typeof sent === 'object' && sent !== null && 'metadata' in sent) return sent as KubeObject
-  throw new Refusal(400, 'BadRequest', 'the object provided is unrecognized: it has no metadata')
-}
-
-async function bodyOf(request: IncomingMessage): Promise<unknown> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of request) {
-    chunks.push(chunk as Buffer)
-    size += (chunk as Buffer).length
-    if (size > MAX_BODY) throw new Refusal(413, 'RequestEntityTooLarge', `limit is ${MAX_BODY}`)
-  }
-  if (size === 0) return undefined
-  try {
-    return JSON.parse(Buffer.concat(chunks).toString('utf8')) as unknown
-  } catch (error) {
-    throw new Refusal(400, 'BadRequest', `error decoding request body: ${String(error)}`)
-  }
-}
-
-/** The body of an error. */
-export function statusObject(code: number, reason: string, message: string, details?: object): object {
-  const status = { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message, reason }
-  return { ...status, ...(details === undefined ? {} : { details }), code }
-}
-
-function answerStatus(response: ServerResponse, fault: Fault & { kind: 'status' }): void {
-  const { code, reason = '', message = `injected ${code}`, retryAfterSecs, body } = fault
-  const headers = { ...(retryAfterSecs === undefined ? {} : { 'retry-after': String(retryAfterSecs) }) }
-  const text = body ?? JSON.stringify(statusObject(code, reason, message))
-  response.writeHead(code, { 'content-type': 'application/json', ...headers }).end(text)
-}
-
-function refuse(response: ServerResponse, error: unknown): void {
-  const { code, reason, message, details } =
-    error instanceof Refusal ? error : new Refusal(500, 'InternalError', String(error))
-  if (response.headersSent) return void response.destroy()
-  response.writeHead(code, { 'content-type': 'application/json' })
-  response.end(JSON.stringify(statusObject(code, reason, message, details)))
 }
