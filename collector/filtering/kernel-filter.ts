@@ -107,6 +107,7 @@ export class KernelFilter implements RuleTarget, TelemetrySource, AsyncDisposabl
     const plan = compileKernelPlan(rules, { nodeName, nodeLabels })
     const before = this.#maps.generation()
     const set: FilterSet = before.generation & 1 ? 0 : 1
+    await slices.next()
     const classes = this.#makeClasses(plan)
     try {
       await this.#writePlan(set, plan, slices)
