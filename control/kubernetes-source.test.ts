@@ -356,14 +356,15 @@ describe('KubernetesResourceSource.setStatus()', () => {
   })
 
   test('is counted', async () => {
-    const { source, stored } = await configured()
+    const { source } = await configured()
     source.setStatus(REF, status(1))
-    await eventually('it is written', () => stored() !== undefined)
     const seen = new Map<string, number>()
     const note = (name: string, _help: string, value: number, labels: object = {}) =>
       void seen.set(`${name}${JSON.stringify(labels)}`, value)
-    source.collect({ counter: note, gauge: note })
-    expect(seen.get('sluice_resource_status_writes_total{"result":"written"}')).toBe(1)
+    await eventually('it is counted', () => {
+      source.collect({ counter: note, gauge: note })
+      return seen.get('sluice_resource_status_writes_total{"result":"written"}') === 1
+    })
     expect(seen.get('sluice_resource_status_pending{}')).toBe(0)
     expect(seen.get('sluice_kubernetes_objects{"resource":"containernetworklogs"}')).toBe(1)
     expect(seen.get('sluice_kubernetes_watching{"resource":"containernetworklogs"}')).toBe(1)

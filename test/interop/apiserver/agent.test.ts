@@ -6,6 +6,7 @@ import { ConfigMaps, DYNAMIC_METRICS, FLOW_LOGS } from '../../../control/config-
 import { FilterControl } from '../../../control/filter-control.ts'
 import { KubernetesResourceSource } from '../../../control/kubernetes-source.ts'
 import { ElectedLeadership } from '../../../control/leadership.ts'
+import { showFilters } from '../../../control/shown-filters.ts'
 import { RESOURCE_KINDS } from '../../../filters/resources/kinds.ts'
 import { CONSUMER_BITS, type RuleSet, type RuleTarget } from '../../../filters/rules.ts'
 import { ApiClient, type ClusterAccess, clusterAccess } from '../../../kubernetes/index.ts'
@@ -76,6 +77,12 @@ class AgentParts implements AsyncDisposable {
     const { signal } = this.#stop
     this.leadership.start()
     await Promise.all([this.metadata.start(this.names, signal), this.control.start(signal)])
+    showFilters({
+      control: this.control,
+      maps: this.maps,
+      metrics: () => [{ name: 'flow', contextOptions: [{ name: 'sourceContext', values: ['pod'] }] }],
+      logPath: '/var/log/acns/hubble/events.log',
+    })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -200,11 +207,9 @@ describe.skipIf(missing)(`an agent of the chart at a real API server${missing ? 
   test('shows its filters in ConfigMaps, and puts them back', async () => {
     const get = async ({ configMap }: { configMap: string }) =>
       (await cluster.call('GET', `/api/v1/namespaces/${NAMESPACE}/configmaps/${configMap}`)).body.data
-    agent.maps.show(DYNAMIC_METRICS, 'metrics: []\n')
-    agent.maps.show(FLOW_LOGS, 'flowLogs: []\n')
     const right = async () =>
-      (await get(DYNAMIC_METRICS))?.['dynamic-metrics.yaml'] === 'metrics: []\n' &&
-      (await get(FLOW_LOGS))?.['flowlogs.yaml'] === 'flowLogs: []\n'
+      (await get(DYNAMIC_METRICS))?.['dynamic-metrics.yaml'] === METRICS_TEXT &&
+      (await get(FLOW_LOGS))?.['flowlogs.yaml'] === LOG_TEXT
     await soon('both are there', right)
     await cluster.kubectlOk([
       'patch',
@@ -259,6 +264,24 @@ describe.skipIf(missing)(`an agent of the chart at a real API server${missing ? 
     expect([...used].sort()).toEqual([...granted].sort())
   })
 })
+
+const HEADER = '# The filters in force, for people to read: made by Sluice, which puts changes back.\n'
+const METRICS_TEXT = `${HEADER}metrics:
+  - name: flow
+    contextOptions:
+      - name: sourceContext
+        values:
+          - pod
+`
+const LOG_TEXT = `${HEADER}flowLogs:
+  - name: all
+    filePath: /var/log/acns/hubble/events.log
+    fieldMask: []
+    includeFilters:
+      - protocol:
+          - udp
+    excludeFilters: []
+`
 
 interface Rule {
   readonly resources: readonly string[]

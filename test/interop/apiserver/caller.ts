@@ -52,8 +52,8 @@ export class Caller implements Disposable {
   }
 
   /** Lines of a watch until it ends or there are so many; an answer that is no watch is one line. */
-  async watch(path: string, count: number): Promise<Answer[]> {
-    const response = await this.#send('GET', path, {})
+  async watch(path: string, count: number, options: CallOptions = {}): Promise<Answer[]> {
+    const response = await this.#send('GET', path, options)
     const status = response.statusCode ?? 0
     const lines: string[] = []
     let rest = ''

@@ -13,7 +13,7 @@ import { buildPrograms, missing } from './programs.ts'
 
 interface Server {
   ask(method: string, path: string, body?: unknown, options?: CallOptions): Promise<Answer>
-  watch(path: string, count: number): Promise<Answer[]>
+  watch(path: string, count: number, options?: CallOptions): Promise<Answer[]>
   /** Makes lists and watches of what was before impossible. */
   forget(): Promise<void>
 }
@@ -169,6 +169,44 @@ const PROBES: readonly (readonly [name: string, run: (server: Server) => Promise
     },
   ],
   [
+    'lists what it has at hand as a whole, whatever the limit',
+    async ({ ask }) => {
+      const { status, body } = await ask('GET', `${PODS}?limit=2&resourceVersion=0&resourceVersionMatch=NotOlderThan`)
+      return [status, names(body.items), body.metadata.continue]
+    },
+  ],
+  [
+    'refuses what nobody can have meant',
+    async ({ ask }) => [
+      refusal(await ask('GET', `${PODS}?continue=nonsense`)),
+      refusal(await ask('PATCH', `${CONFIG_MAPS}/first`, 'text', { contentType: 'text/plain' })),
+    ],
+  ],
+  [
+    'watches metadata alone',
+    async ({ ask, watch }) => {
+      const from = (await ask('GET', `${PODS}?limit=1`)).body.metadata.resourceVersion
+      await ask('PATCH', `${PODS}/a`, { metadata: { labels: { more: '1' } } }, MERGE)
+      const accept = 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1'
+      const [line] = await watch(`${PODS}?watch=1&resourceVersion=${from}&timeoutSeconds=2`, 1, { accept })
+      const { type, object } = line?.body ?? {}
+      return [type, object.kind, object.apiVersion, object.metadata.name, Object.keys(object).sort()]
+    },
+  ],
+  [
+    'deletes the one that is meant',
+    async ({ ask }) => {
+      await ask('POST', CONFIG_MAPS, configMap('meant', {}))
+      const precondition = (uid: string) => ({ preconditions: { uid } })
+      const { uid } = (await ask('GET', `${CONFIG_MAPS}/meant`)).body.metadata
+      return [
+        (await ask('DELETE', `${CONFIG_MAPS}/meant`, precondition(`${uid}0`))).body.reason,
+        (await ask('DELETE', `${CONFIG_MAPS}/meant`, precondition(uid))).status,
+        (await ask('GET', `${CONFIG_MAPS}/meant`)).status,
+      ]
+    },
+  ],
+  [
     'tells a watch what came since a revision, and ends in time',
     async ({ ask, watch }) => {
       const from = (await ask('GET', `${CONFIG_MAPS}?limit=1`)).body.metadata.resourceVersion
@@ -238,6 +276,7 @@ describe.skipIf(missing)(`ApiDouble, as a real server does${missing ? ` (skipped
     buildPrograms()
     cluster = await Cluster.start()
     double = await ApiDouble.start({ token: cluster.adminToken, bookmarkMs: 500 })
+    double.lists.ignoresLimitOfCachedLists = true
     for (const kind of RESOURCE_KINDS) {
       await cluster.kubectlOk(['apply', '-f', '-'], JSON.stringify(customResourceDefinition(kind)))
       double.define({ group: GROUP, version: VERSION, ...kind, namespaced: false, hasStatus: true })
@@ -283,7 +322,7 @@ describe.skipIf(missing)(`ApiDouble, as a real server does${missing ? ` (skipped
 function serverAt(caller: Caller, forget: () => Promise<void>): Server {
   return {
     ask: (method, path, body, options) => caller.call(method, path, { body, ...options }),
-    watch: (path, count) => caller.watch(path, count),
+    watch: (path, count, options) => caller.watch(path, count, options),
     forget,
   }
 }
