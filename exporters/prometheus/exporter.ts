@@ -203,7 +203,9 @@ export class PrometheusExporter implements Exporter, TelemetrySource {
    * @throws SluiceError SLUICE_CONFIG_INVALID; the metrics of before stay in force
    */
   reconfigure(metrics: string | readonly MetricConfig[]): MetricChanges {
-    return this.metrics.reconfigure(specsOf(metrics))
+    const changes = this.metrics.reconfigure(specsOf(metrics))
+    this.#review?.adopt()
+    return changes
   }
 
   /**

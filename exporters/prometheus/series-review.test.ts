@@ -327,6 +327,19 @@ describe('filtersChanged()', () => {
     expect(samples(await scene.text())[PORT(80).replace('}', ',source="10.0.0.1"}')]).toBe(1)
   })
 
+  test('a metric that is renewed takes over the rules in force for it', async () => {
+    const scene = new Scene()
+    scene.exporter.filtersChanged(ruleSet(undefined))
+    scene.exporter.reconfigure(`${PORTS}:sourceContext=ip`)
+    const [free] = scene.exporter.metrics.metrics
+    expect(free).toMatchObject({ isFree: true })
+    scene.change(() => false, scene.store.end, false)
+    scene.exporter.reconfigure(PORTS)
+    expect(scene.exporter.metrics.metrics[0]).not.toBe(free)
+    expect(scene.exporter.state).toBe(`off by filters: ${PORTS}`)
+    await scene.exporter.filtersSettled()
+  })
+
   test('a flow of the history that cannot be looked at stops nothing', async () => {
     const scene = new Scene()
     scene.flows([80, 22, 443])

@@ -51,6 +51,7 @@ export class SeriesReview {
   readonly #parts: SeriesReviewParts
   /** Of each metric, its rules as they were told last. */
   readonly #rules = new WeakMap<Metric, string>()
+  #latest: RuleSet | undefined
   #cases = new Map<Metric, Case>()
   /** Raised by each change: a review under way begins anew. */
   #round = 0
@@ -72,6 +73,7 @@ export class SeriesReview {
 
   /** Call when rules came into force, after the judge has them. Metrics whose rules are the same are left alone. */
   change(rules: RuleSet): void {
+    this.#latest = rules
     const { metrics } = this.#parts
     let isAny = false
     for (const metric of metrics.metrics) {
@@ -89,6 +91,11 @@ export class SeriesReview {
     this.#running ??= this.#run().finally(() => {
       this.#running = undefined
     })
+  }
+
+  /** Call when metrics came or were renewed: they take over the rules that are in force for them. */
+  adopt(): void {
+    if (this.#latest !== undefined) this.change(this.#latest)
   }
 
   /** Ends when no review is under way. */
