@@ -395,6 +395,23 @@ describe('FilterControl', () => {
     expect(source.last('d')?.state).toBe('CONFIGURED')
     expect(source.last('e')).toMatchObject({ state: 'FAILED', reason: 'LimitExceeded' })
     expect(source.last('e')?.message).toContain('250 filters, and only 24 more fit')
+    // What a resource said before stays also when it comes to say too much.
+    source.sink.remove({ kind: CNL, name: 'e' })
+    source.put(CNL, 'z', { includefilters: [{ protocol: ['udp'] }] }, 1)
+    await vi.waitFor(() => expect(source.last('z')?.state).toBe('CONFIGURED'))
+    source.put(CNL, 'z', many('z'), 2)
+    await vi.waitFor(() => expect(source.last('z')?.reason).toBe('LimitExceeded'), 10_000)
+    expect(source.last('z')).toMatchObject({ filters: 1, message: expect.stringContaining('stays in force') })
+  })
+
+  test('more resources than there is room for are counted', async () => {
+    const { source, control } = await setUp()
+    for (let i = 0; i < 200; i++) source.put(CNL, `log-${i}`, { includefilters: [{ protocol: ['udp'] }] })
+    expect(control.status().resources).toHaveLength(128)
+    const values = new Map<string, number>()
+    const add = (name: string, _: string, value: number) => void values.set(name, value)
+    control.collect({ counter: add, gauge: add })
+    expect(values.get('sluice_filter_resources_refused_total')).toBe(72)
   })
 
   test('collect() tells of rules by what they came from, and of resources by state', async () => {

@@ -6,7 +6,7 @@ import type { ResourceDocument, ResourceRef, ResourceSource } from './resource.t
 import { type Outcome, outcomeOf } from './status.ts'
 
 /** Resources kept, of all sources together. */
-export const MAX_RESOURCES = 256
+export const MAX_RESOURCES = 128
 /** Rules of resources in force at a time. The kernel decides 256 rules; those beyond are asked in user space. */
 export const MAX_RULES = 1024
 
@@ -108,6 +108,8 @@ export class ResourceBook {
       if (entry.document !== document) continue
       entry.checked = checked
       if (checked.compiled !== undefined) entry.good = checked.compiled
+      // A version is told by its number: what it said is held once, compiled.
+      if (isNumbered(document)) entry.document = { ...document, value: undefined }
     }
   }
 
@@ -136,7 +138,13 @@ export class ResourceBook {
         outcomes.set(entry, outcomeOf('Invalid', entry.checked))
       } else if (rules + ruleCount(wanted) > MAX_RULES) {
         const text = `${ruleCount(wanted)} filters, and only ${MAX_RULES - rules} more fit beside those of other resources`
-        outcomes.set(entry, outcomeOf('LimitExceeded', entry.checked, text))
+        const kept =
+          entry.applied !== undefined && rules + ruleCount(entry.applied) <= MAX_RULES ? entry.applied : undefined
+        if (kept !== undefined) {
+          rules += ruleCount(kept)
+          inForce.set(entry, kept)
+        }
+        outcomes.set(entry, outcomeOf('LimitExceeded', entry.checked, text, kept))
       } else {
         rules += ruleCount(wanted)
         inForce.set(entry, wanted)
@@ -198,7 +206,11 @@ export async function checkDocument(document: Omit<ResourceDocument, 'ref' | 'ui
 /** Is it the same version? Files have no generation: there the text decides. */
 function isSame(a: ResourceDocument, b: ResourceDocument): boolean {
   if (a.uid !== b.uid || a.generation !== b.generation || a.file !== b.file) return false
-  return (a.generation !== 0 && a.uid !== '') || JSON.stringify(a.value) === JSON.stringify(b.value)
+  return isNumbered(a) || JSON.stringify(a.value) === JSON.stringify(b.value)
+}
+
+function isNumbered({ generation, uid }: ResourceDocument): boolean {
+  return generation !== 0 && uid !== ''
 }
 
 /** When rules could not be put into force: what is in force is as before, and resources that wanted a change say so. */

@@ -14,7 +14,7 @@ export const LIMITS = {
   /** JSON values of a document, of any kind. */
   nodes: 40_000,
   /** Characters of a document's texts together. */
-  characters: 1_000_000,
+  characters: 400_000,
   /** Objects and lists within each other. */
   depth: 16,
   /** Mistakes and warnings told of one document. */
