@@ -120,7 +120,10 @@ export class CollectorState implements FlowContext, MetadataSink {
 
   upsertNode(node: NodeFacts): void {
     this.endpoints.upsertNode(node)
-    if (node.name === this.endpoints.nodeName) this.#nodeLabels = this.endpoints.nodeLabels()
+    if (node.name !== this.endpoints.nodeName) return
+    const labels = this.endpoints.nodeLabels()
+    // A node is told of again and again: what remembers answers by this list keeps them while it says the same.
+    if (labels.join('\n') !== this.#nodeLabels.join('\n')) this.#nodeLabels = labels
   }
 
   deleteNode(name: string): void {

@@ -114,6 +114,7 @@ describe('Judge.wants()', () => {
     expect(judge.wants(1, view)).toBe(true)
     judge.trust(false)
     expect(wants(1, { dstPort: 80, consumers: SET })).toBe(true)
+    expect(judge.counts().consumers[0]!.events).toBe(0)
   })
 
   test('lets each record be answered by the set that judged it, and by the present one when that is gone', async () => {

@@ -58,11 +58,13 @@ export class Judge implements RuleTarget {
     const current = this.#current
     if (current === undefined) return true
     const { consumers } = view
-    const set = this.#setOf(current, consumers, view.sequence)
+    const isJudged = consumers !== UNJUDGED && ((consumers >>> ConsumerFlag.UNDECIDED) & 1) === 0
+    const set = isJudged ? this.#setOf(current, consumers, view.sequence) : undefined
     const consumer = (set ?? current).consumers[bit]
     if (consumer === undefined) return false
-    if (set !== undefined && consumer.isExact) return ((consumers >>> bit) & 1) === 1
-    return consumer.judge(view)
+    if (!isJudged || !consumer.isExact) return consumer.judge(view)
+    // The kernel has counted it, also where its answer is not believed.
+    return set === undefined ? consumer.accepts(view) : ((consumers >>> bit) & 1) === 1
   }
 
   /** Would the present set have a consumer take the flow? Asks the rules alone and counts nothing. */
@@ -75,9 +77,7 @@ export class Judge implements RuleTarget {
 
   /** The set that judged a record, undefined when no decision of a set that is kept is in it. */
   #setOf(current: JudgedSet, consumers: number, sequence: number): JudgedSet | undefined {
-    if (consumers === UNJUDGED || (consumers >>> ConsumerFlag.UNDECIDED) & 1 || sequence < this.#trustFrom) {
-      return undefined
-    }
+    if (sequence < this.#trustFrom) return undefined
     const parity = consumers >>> ConsumerFlag.SET
     if (parity === current.parity) return sequence >= current.first ? current : undefined
     const previous = this.#previous

@@ -14,8 +14,16 @@ export interface RulesToEncode {
   readonly prefixes: PrefixTable
 }
 
-/** Where the masks of each small dimension are, and the value that the first of them is for. */
-const SMALL_MASKS: readonly { dimension: SmallDimension; at: number; first: number; step: number; count: number }[] = [
+/** Masks of one dimension, and the value that the first of them is for. */
+interface SmallMasks {
+  readonly dimension: SmallDimension
+  readonly at: number
+  readonly first: number
+  readonly step: number
+  readonly count: number
+}
+
+const SMALL_MASKS: readonly SmallMasks[] = [
   { dimension: 'kind', at: FILTER_RULES.kind, first: 0, step: 1, count: EventKind.EVENT_KINDS },
   { dimension: 'protocol', at: FILTER_RULES.protocol, first: 0, step: 1, count: 256 },
   { dimension: 'direction', at: FILTER_RULES.direction, first: 0, step: 1, count: 4 },
@@ -29,7 +37,11 @@ export function encodeRules(set: RulesToEncode): Uint8Array {
   set.consumers.forEach((consumer, index) => {
     if (consumer.isOn) encodeConsumer(view, consumer, set.planned[index]!)
   })
-  for (const rule of set.rules) encodeRule(bytes, rule)
+  for (const { bit, consumer, effect } of set.rules) {
+    const masks = effect === 'include' ? FILTER_RULES.include : FILTER_RULES.exclude
+    setRule(bytes, masks + consumer * MASK_BYTES, bit)
+  }
+  for (const masks of SMALL_MASKS) encodeSmall(bytes, masks, set.rules)
   encodePorts(bytes, set)
   bytes.set(set.prefixes.none, FILTER_RULES.noPrefix)
   let uses = 0
@@ -50,13 +62,16 @@ function encodeConsumer(view: DataView, consumer: FilterConsumer, planned: Plann
   }
 }
 
-function encodeRule(bytes: Uint8Array, rule: KernelRule): void {
-  const masks = rule.effect === 'include' ? FILTER_RULES.include : FILTER_RULES.exclude
-  setRule(bytes, masks + rule.consumer * MASK_BYTES, rule.bit)
-  for (const { dimension, at, first, step, count } of SMALL_MASKS) {
-    for (let i = 0; i < count; i++) {
-      if (rule.accepts(dimension, first + step * i)) setRule(bytes, at + i * MASK_BYTES, rule.bit)
-    }
+/** Masks of all values of a dimension: most rules have no test of it, and are in all of them. */
+function encodeSmall(bytes: Uint8Array, masks: SmallMasks, rules: readonly KernelRule[]): void {
+  const { dimension, at, first, step, count } = masks
+  const everywhere = new Uint8Array(MASK_BYTES)
+  for (const rule of rules) if (!rule.tests(dimension)) setRule(everywhere, 0, rule.bit)
+  const testing = rules.filter((rule) => rule.tests(dimension))
+  for (let i = 0; i < count; i++) {
+    const mask = at + i * MASK_BYTES
+    bytes.set(everywhere, mask)
+    for (const rule of testing) if (rule.accepts(dimension, first + step * i)) setRule(bytes, mask, rule.bit)
   }
 }
 

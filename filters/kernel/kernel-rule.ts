@@ -1,4 +1,3 @@
-import { EventKind } from '../../model/layouts.gen.ts'
 import { KINDS } from '../kinds.ts'
 import type { RuleEffect } from '../rules.ts'
 import type { SidedRule } from './atoms.ts'
@@ -34,9 +33,13 @@ export class KernelRule {
     })
   }
 
+  /** Has it a test of this dimension? */
+  tests(dimension: SmallDimension): boolean {
+    return this.#tests.has(dimension)
+  }
+
   /** Does the rule accept a value of a small dimension? */
   accepts(dimension: SmallDimension, value: number): boolean {
-    if (dimension === 'kind' && value >= EventKind.EVENT_KINDS) return false
     return this.#tests.get(dimension)?.every((term) => accepts(term, value)) ?? true
   }
 

@@ -7,7 +7,13 @@ import {
   ruleSetOf,
   specOf,
 } from '../../test/helpers/filter-cases.ts'
-import { ORACLE_NODE, type OracleConsumer, type OracleFilter, oracleTakes } from '../../test/helpers/filter-oracle.ts'
+import {
+  ORACLE_NODE,
+  ORACLE_NODE_LABELS,
+  type OracleConsumer,
+  type OracleFilter,
+  oracleTakes,
+} from '../../test/helpers/filter-oracle.ts'
 import { TestFlowStore } from '../../test/helpers/flow-store.ts'
 import { PlanKernel } from '../../test/helpers/plan-kernel.ts'
 import { Random } from '../../test/interop/filters-oracle/random.ts'
@@ -16,7 +22,8 @@ import { Judge } from '../judge.ts'
 import type { RuleSet } from '../rules.ts'
 import { compileKernelPlan, MatchCounts } from './index.ts'
 
-const NODE = { nodeName: ORACLE_NODE, nodeLabels: [] }
+const NODE_LABELS = Object.entries(ORACLE_NODE_LABELS).map(([key, value]) => `${key}=${value}`)
+const NODE = { nodeName: ORACLE_NODE, nodeLabels: NODE_LABELS }
 const ALL = ['KIND_FLOW', 'KIND_TCP_FLAG', 'KIND_DROP', 'KIND_DNS', 'KIND_HTTP'] as const
 const POD: OracleFilter = { field: 'pod', side: 'source', values: ['shop/web'] }
 const LABEL: OracleFilter = {
@@ -47,7 +54,7 @@ describe('compileKernelPlan()', () => {
       const set = ruleSetOf(consumers)
       const plan = compileKernelPlan(set, NODE)
       const kernel = new PlanKernel(plan)
-      const store = new TestFlowStore(1024, { nodeName: ORACLE_NODE })
+      const store = new TestFlowStore(1024, NODE)
       const judge = new Judge({ historyEnd: () => store.end })
       await judge.prepare(set, round, plan.exactBits)
       judge.commit()

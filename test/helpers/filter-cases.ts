@@ -165,6 +165,13 @@ const TESTS: readonly ((random: Random) => OracleTest)[] = [
   (random) => ({ field: 'httpMethod', values: [random.pick(METHODS)] }),
   (random) => ({ field: 'httpStatus', values: [random.pick([200, 404])] }),
   (random) => ({ field: 'nodeName', values: [random.pick(['node-1', 'node-2'])] }),
+  (random) => ({
+    field: 'nodeLabel',
+    values: [[{ key: 'zone', op: random.pick(['in', 'notin'] as const), values: [random.pick(['a', 'b'])] }]],
+  }),
+  (random) => ({ field: 'clusterName', side: makeSide(random), values: [random.pick(['default', 'other'])] }),
+  (random) => ({ field: 'encrypted', values: [random.chance(0.5)] }),
+  (random) => ({ field: 'traceId', values: [random.pick(['', 'abc'])] }),
 ]
 
 function makePod(random: Random): string {
@@ -290,6 +297,14 @@ function messageOf(test: OracleTest): FlowFilterMessage {
       return { http_status_code: test.values.map(String) }
     case 'nodeName':
       return { node_name: test.values }
+    case 'nodeLabel':
+      return { node_labels: test.values.map(selectorText) }
+    case 'clusterName':
+      return sided('cluster_name', test.values)
+    case 'encrypted':
+      return { encrypted: test.values }
+    case 'traceId':
+      return { trace_id: test.values }
   }
 }
 

@@ -60,6 +60,10 @@ export type OracleTest =
   | { readonly field: 'httpMethod'; readonly values: readonly string[] }
   | { readonly field: 'httpStatus'; readonly values: readonly number[] }
   | { readonly field: 'nodeName'; readonly values: readonly string[] }
+  | { readonly field: 'nodeLabel'; readonly values: readonly (readonly OracleRequirement[])[] }
+  | { readonly field: 'clusterName'; readonly side: Side; readonly values: readonly string[] }
+  | { readonly field: 'encrypted'; readonly values: readonly boolean[] }
+  | { readonly field: 'traceId'; readonly values: readonly string[] }
 
 export type OracleFilter =
   | OracleTest
@@ -79,6 +83,9 @@ export interface OracleConsumer {
 }
 
 export const ORACLE_NODE = 'node-1'
+export const ORACLE_NODE_LABELS = { zone: 'a', os: 'linux' }
+/** Cluster of every pod; what is no pod has none. */
+export const ORACLE_CLUSTER = 'default'
 
 /** Of a kind that concerns it, matched by an include rule or having none, and matched by no exclude rule. */
 export function oracleTakes(consumer: OracleConsumer, flow: OracleFlow): boolean {
@@ -154,6 +161,16 @@ function matchesTest(test: OracleTest, flow: OracleFlow): boolean {
       return flow.http !== undefined && test.values.includes(flow.http.code)
     case 'nodeName':
       return test.values.includes(ORACLE_NODE)
+    case 'nodeLabel':
+      return test.values.some((selector) => selector.every((one) => holds(one, ORACLE_NODE_LABELS)))
+    case 'clusterName':
+      return test.values.includes(flow[test.side].pod === '' ? '' : ORACLE_CLUSTER)
+    case 'encrypted':
+      // No test flow is.
+      return test.values.includes(false)
+    case 'traceId':
+      // No test flow has one.
+      return test.values.includes('')
   }
 }
 

@@ -18,7 +18,13 @@ import {
   L7Kind,
 } from '../../model/layouts.gen.ts'
 import { makeConsumer, makePopulation, type Population, ruleSetOf } from '../helpers/filter-cases.ts'
-import { ORACLE_NODE, type OracleEnd, type OracleFlow, oracleTakes } from '../helpers/filter-oracle.ts'
+import {
+  ORACLE_NODE,
+  ORACLE_NODE_LABELS,
+  type OracleEnd,
+  type OracleFlow,
+  oracleTakes,
+} from '../helpers/filter-oracle.ts'
 import { KernelPrograms } from '../helpers/kernel-programs.ts'
 import { ethernet, icmp, icmpv6, ipv4, ipv6, packet, sctp, TcpFlag, tcp, udp } from '../helpers/packets.ts'
 import { describeKernel } from '../helpers/privileged.ts'
@@ -79,7 +85,7 @@ function makeWorld(random: Random): World & AsyncDisposable {
 function populate(random: Random, state: CollectorState): Population {
   const made = makePopulation(random, 12)
   state.endpoints.addInterface({ ifindex: IFINDEX, name: 'veth', ips: [] })
-  state.upsertNode({ name: ORACLE_NODE, ips: ['10.9.0.1'], labels: {} })
+  state.upsertNode({ name: ORACLE_NODE, ips: ['10.9.0.1'], labels: ORACLE_NODE_LABELS })
   state.upsertNode({ name: 'node-2', ips: ['10.9.0.2'], labels: {} })
   state.setCidrs([{ cidr: '198.51.100.0/24', labels: ['cidr-group:partner'] }])
   const byPod = new Map<string, OracleEnd[]>()
