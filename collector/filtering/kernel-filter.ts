@@ -14,6 +14,7 @@ import { KernelCounts } from './kernel-counts.ts'
 import { Lock } from './lock.ts'
 import { Slices } from './slices.ts'
 import { Subjects } from './subjects.ts'
+import { collectTelemetry } from './telemetry.ts'
 
 /** Changes of endpoints are gathered for so long before they are written. */
 const FLUSH_MS = 50
@@ -40,7 +41,6 @@ export interface KernelFilterOptions {
   readonly log?: Logger
 }
 
-/** A set of rules in force. */
 interface Force {
   readonly set: FilterSet
   readonly rules: RuleSet
@@ -202,32 +202,21 @@ export class KernelFilter implements RuleTarget, TelemetrySource, AsyncDisposabl
 
   collect(sink: TelemetrySink): void {
     const { generation, enabled } = this.#maps.generation()
-    sink.gauge('sluice_filter_kernel_enabled', 'Whether the kernel judges events', enabled ? 1 : 0)
-    sink.counter('sluice_filter_kernel_applied_total', 'Sets of rules that came into force', this.#generation)
-    sink.gauge('sluice_filter_kernel_apply_seconds', 'Time that the last set of rules took', this.#lastApplyMs / 1000)
-    sink.gauge(
-      'sluice_filter_kernel_slice_longest_seconds',
-      'Longest hold of the event loop by a change of rules',
-      this.#longestSliceMs / 1000,
-    )
-    sink.counter(
-      'sluice_filter_kernel_reevaluations_total',
-      'Changes of endpoints that had flows judged again',
-      this.#reevaluations,
-    )
-    sink.counter('sluice_filter_kernel_failures_total', 'Writes that the kernel refused', this.#failures)
-    sink.gauge('sluice_filter_kernel_pending', 'Changes of endpoints not written yet', this.#subjects.pending)
-    sink.gauge('sluice_filter_kernel_addresses', 'Addresses that the kernel tells apart', this.#subjects.addresses)
-    sink.counter('sluice_filter_kernel_addresses_refused_total', 'Addresses without room', this.#subjects.refused)
-    sink.gauge('sluice_filter_kernel_classes', 'Classes of endpoints in use', this.#force?.classes.size ?? 0)
-    sink.gauge(
-      'sluice_filter_kernel_undecided_endpoints',
-      'Endpoints whose flows user space decides: the table of classes is full',
-      this.#force?.classes.undecided ?? 0,
-    )
-    const matches = this.#maps.matchesUsed(generation & 1 ? 1 : 0)
-    sink.gauge('sluice_filter_kernel_matches', 'Combinations of rules met', matches)
-    sink.gauge('sluice_filter_kernel_matches_max', 'Combinations that fit', MAX_MATCHES)
+    collectTelemetry(sink, {
+      enabled,
+      applied: this.#generation,
+      applyMs: this.#lastApplyMs,
+      longestSliceMs: this.#longestSliceMs,
+      reevaluations: this.#reevaluations,
+      failures: this.#failures,
+      pending: this.#subjects.pending,
+      addresses: this.#subjects.addresses,
+      addressesRefused: this.#subjects.refused,
+      classes: this.#force?.classes.size ?? 0,
+      undecidedEndpoints: this.#force?.classes.undecided ?? 0,
+      matches: this.#maps.matchesUsed(generation & 1 ? 1 : 0),
+      maxMatches: MAX_MATCHES,
+    })
   }
 
   /** The kernel goes on with the rules that it has. */
