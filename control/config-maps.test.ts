@@ -51,6 +51,7 @@ describe('ConfigMaps.show()', () => {
     maps.show(DYNAMIC_METRICS, 'metrics: [flow]\n')
     await shows('metrics: [flow]\n')
     await aWhile()
+    await eventually('each is counted', () => maps.writes >= 3)
     expect([maps.writes, maps.failures, maps.lastError]).toEqual([3, 0, ''])
   })
 
@@ -67,7 +68,7 @@ describe('ConfigMaps.show()', () => {
     await shows('right')
     api.remove('configmaps', NAMESPACE, configMap)
     await shows('right')
-    expect(maps.writes).toBe(4)
+    await eventually('each is counted', () => maps.writes === 4)
   })
 
   test('looks without writing while all is as it should be', async () => {
