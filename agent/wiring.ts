@@ -115,17 +115,7 @@ export class Agent implements AsyncDisposable {
     if (kubernetes) this.#metadata.push(kubernetes.metadata)
     this.filters = new FilterPart({
       ...{ config, log, kubernetes, kernel: this.kernel, state: this.state, judge: this.#judge },
-      metrics: this.prometheus?.consumers() ?? [],
-      meters: {
-        series: async (consumer, range, wants, signal) =>
-          (await this.prometheus?.countSeries(consumer, range, wants, signal)) ?? { series: 0, bytes: 0 },
-        lines: async (range, wants, signal) =>
-          (await this.jsonLog?.countLines(range, wants, signal)) ?? { lines: 0, bytes: 0 },
-      },
-    })
-    this.filters.onApplied(({ rules }) => {
-      this.prometheus?.filtersChanged(rules)
-      this.jsonLog?.filtersChanged(rules)
+      ...{ prometheus: this.prometheus, jsonLog: this.jsonLog },
     })
     this.state.endpoints.onEvent((event) => {
       this.#agentEvents.endpoint(event)
