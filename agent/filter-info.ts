@@ -56,7 +56,9 @@ export class AgentFilters implements FilterInfo, Disposable {
     this.#parts = parts
     this.#explainer = new Explainer({ ...parts, rates: this.#rates })
     this.#timer = setInterval(() => this.#rates.sample(parts.counts(), Date.now()), SAMPLE_INTERVAL_MS).unref()
-    this.#subscription = parts.control.onApplied(() => this.#rates.notice(parts.counts(), Date.now()))
+    this.#subscription = parts.control.onApplied(({ changed }) =>
+      this.#rates.notice(parts.counts(), Date.now(), changed),
+    )
   }
 
   async list(): Promise<ListFiltersResponse> {

@@ -55,17 +55,28 @@ describe('RuleRates', () => {
     const rates = new RuleRates()
     rates.sample(counts({}), minute(0))
     expect(rates.rates(counts({ b: 5 }), minute(1)).rules.get('b')!.rates.matched).toBe(0)
-    expect(rates.rates(counts({ b: 60 }), minute(2)).rules.get('b')!.rates.matched).toBe(60)
+    expect(rates.rates(counts({ b: 60 }), minute(2)).rules.get('b')!.rates.matched).toBe(55)
   })
 
   test('a rule counts from when its coming was noticed', () => {
     const rates = new RuleRates()
     rates.sample(counts({}), minute(0))
-    rates.notice(counts({ b: 0 }), minute(1))
+    rates.notice(counts({ b: 0 }), minute(1), [])
     expect(rates.rates(counts({ b: 60 }), minute(3)).rules.get('b')).toMatchObject({
       rates: { matched: 30 },
       sinceMs: minute(1),
     })
+  })
+
+  test('a consumer whose rules changed counts from then on, and the kernel with it', () => {
+    const rates = new RuleRates()
+    const before = counts({}, 0)
+    for (let i = 0; i < 5; i++) rates.sample(before, minute(i))
+    rates.notice(before, minute(5), ['log'])
+    const after = { ...counts({}, 600), consumers: [{ name: 'log', events: 1600, kept: 70, leftOut: 1530 }] }
+    const { consumers, filteredInKernel } = rates.rates(after, minute(6))
+    expect(consumers.get('log')).toEqual({ matched: 600, kept: 60, leftOut: 540 })
+    expect(filteredInKernel).toBe(600)
   })
 
   test('a counter that fell has begun anew', () => {
@@ -73,7 +84,7 @@ describe('RuleRates', () => {
     rates.sample(counts({ a: 1000 }), minute(0))
     rates.sample(counts({ a: 10 }), minute(1))
     const { rules } = rates.rates(counts({ a: 20 }), minute(2))
-    expect(rules.get('a')).toMatchObject({ rates: { matched: 20 }, sinceMs: minute(1) })
+    expect(rules.get('a')).toMatchObject({ rates: { matched: 10 }, sinceMs: minute(1) })
   })
 
   test('knows since when a rule has matched nothing', () => {

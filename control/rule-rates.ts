@@ -41,7 +41,9 @@ interface Sample {
 }
 
 interface Seen {
+  /** When it was first seen, or began to mean something else, and what was counted then. */
   readonly sinceMs: number
+  readonly base: Triple
   matched: number
   lastMatchedMs: number | undefined
 }
@@ -65,8 +67,14 @@ export class RuleRates {
     if (this.#samples.length > SAMPLES) this.#samples.shift()
   }
 
-  /** Rules have changed: those that are new count from now on. */
-  notice(counts: FilterCounts, nowMs: number): void {
+  /**
+   * Rules have changed: those that are new count from now on, and so do consumers that take other events than before.
+   *
+   * @param changed names of these consumers
+   */
+  notice(counts: FilterCounts, nowMs: number, changed: readonly string[]): void {
+    for (const name of changed) this.#seen.delete(consumerKey(name))
+    if (changed.length > 0) this.#seen.delete(KERNEL_KEY)
     this.#look(counts, nowMs)
   }
 
@@ -89,25 +97,25 @@ export class RuleRates {
     }
   }
 
-  /** Growth since the oldest sample, or since the counter is there; one that fell has begun anew. */
+  /** Growth since the oldest sample, or since the counter is there as it is. */
   #rate(key: string, value: Triple, nowMs: number): EventRates {
-    const sinceMs = this.#seen.get(key)!.sinceMs
-    const sample = this.#samples.find(({ values }) => values.has(key))
-    const before = sample?.values.get(key)
-    const isKnown = sample !== undefined && before !== undefined && before[0] <= value[0]
-    const base: Triple = isKnown ? before : [0, 0, 0]
-    const minutes = (nowMs - (isKnown ? sample.ms : sinceMs)) / 60_000
+    const { sinceMs, base } = this.#seen.get(key)!
+    const sample = this.#samples.find(({ ms, values }) => ms >= sinceMs && values.has(key))
+    const before = sample?.values.get(key) ?? base
+    const minutes = (nowMs - (sample?.ms ?? sinceMs)) / 60_000
     if (minutes * 60_000 < MIN_SPAN_MS) return { matched: 0, kept: 0, leftOut: 0 }
-    const per = (which: 0 | 1 | 2): number => Math.max(0, value[which] - base[which]) / minutes
+    const per = (which: 0 | 1 | 2): number => Math.max(0, value[which] - before[which]) / minutes
     return { matched: per(0), kept: per(1), leftOut: per(2) }
   }
 
   #look(counts: FilterCounts, nowMs: number): void {
     const now = triples(counts)
-    for (const [key, [matched]] of now) {
+    for (const [key, base] of now) {
+      const [matched] = base
       const seen = this.#seen.get(key)
+      // A counter that fell has begun anew.
       if (seen === undefined || matched < seen.matched) {
-        this.#seen.set(key, { sinceMs: nowMs, matched, lastMatchedMs: matched > 0 ? nowMs : undefined })
+        this.#seen.set(key, { sinceMs: nowMs, base, matched, lastMatchedMs: matched > 0 ? nowMs : undefined })
       } else if (matched > seen.matched) {
         seen.matched = matched
         seen.lastMatchedMs = nowMs

@@ -85,8 +85,9 @@ function ownRules({ rules }: ExplainResult): ExplainedRule[] {
   return rules.filter(({ rule }) => rule !== undefined && rule.kind !== 'built in')
 }
 
-/** A consumer that has rules, or takes other events than without any. */
+/** A consumer that has rules, or takes other events than without any. The history costs nothing but room. */
 function isFiltered(result: ExplainResult, { name, with: amount, without, now }: ExplainedConsumer): boolean {
+  if (name === 'history') return false
   if (ownRules(result).some(({ rule }) => rule?.consumer === name)) return true
   const isSame = (a: ExplainedAmount | undefined, b: ExplainedAmount | undefined) =>
     a?.on === b?.on && a?.kept === b?.kept
