@@ -212,6 +212,24 @@ describeKernel('the table of matches', () => {
     expect(k.records().filter((r) => !undecided(r.consumers)).length).toBe(room)
   })
 
+  it('leaves an event to user space while another CPU makes its match, and the next one no more', async () => {
+    const [k, maps] = await open({ rules: [{ consumer: 0, protocols: [17] }] }, { constants: { per_packet: 1 } })
+    using _ = k
+    k.run('pod_egress', datagram(1000, 53))
+    const ids = k.map('filter_match_ids')
+    const key = new Uint8Array(ids.info.keySize)
+    expect(ids.nextKey(null, key)).toBe(true)
+    const made = new Uint8Array(4)
+    ids.lookup(key, made)
+    ids.update(key, new Uint8Array(4)) // its place, without an id
+    maps.reevaluate()
+    k.run('pod_egress', datagram(1000, 53))
+    ids.update(key, made)
+    k.run('pod_egress', datagram(1000, 53))
+    const undecided = k.records().map((r) => (r.consumers & (1 << ConsumerFlag.UNDECIDED)) !== 0)
+    expect([undecided, maps.matchesUsed(1)]).toEqual([[false, true, false], 1])
+  })
+
   it('holds no more ids than there are matches when many CPUs meet the same rules at once', async () => {
     using net = new TestNet('filtids', 2)
     using k = new KernelPrograms({ programs, constants: { per_packet: 1 }, maxEntries: { events: 1 << 20 } })

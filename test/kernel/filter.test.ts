@@ -160,7 +160,11 @@ const CASES: readonly [name: string, rule: Omit<TableRule, 'consumer'>, yes: rea
   [
     'an odd length',
     { dstCidrs: ['fd00::/65', '10.1.0.0/31'] },
-    [egress(from6, web), egress(ipv4({ src: POD, dst: '10.1.0.1' }), web)],
+    [
+      egress(from6, web),
+      egress(ipv6({ src: POD6, dst: 'fd00:0:0:0:7fff::2' }), web),
+      egress(ipv4({ src: POD, dst: '10.1.0.1' }), web),
+    ],
     [plain, egress(ipv6({ src: POD6, dst: 'fd00:0:0:0:8000::2' }), web)],
   ],
   [
