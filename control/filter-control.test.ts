@@ -412,6 +412,12 @@ describe('FilterControl', () => {
     const add = (name: string, _: string, value: number) => void values.set(name, value)
     control.collect({ counter: add, gauge: add })
     expect(values.get('sluice_filter_resources_refused_total')).toBe(72)
+    const troubles = () => control.status().sources[0]!.troubles
+    expect(troubles()).toEqual([
+      'ContainerNetworkLog "log-199" is left out, as there are 128 resources: remove one and apply it again',
+    ])
+    source.sink.remove({ kind: CNL, name: 'log-0' })
+    expect(troubles()).toEqual([])
   })
 
   test('collect() tells of rules by what they came from, and of resources by state', async () => {

@@ -14,11 +14,12 @@ import type {
 } from '../filters/rules.ts'
 import type { TelemetrySink, TelemetrySource } from '../model/contracts.ts'
 import { collectFilterMetrics } from './filter-metrics.ts'
+import type { FilterControlState } from './filter-state.ts'
 import { LiveQueries } from './live-queries.ts'
 import type { ResourceDocument, ResourceRef, ResourceSource, ResourceStatus } from './resource.ts'
-import { type Entry, failedOutcomes, ResourceBook, type Selection } from './resource-book.ts'
+import { type Entry, failedOutcomes, NO_ROOM, noRoomText, ResourceBook, type Selection } from './resource-book.ts'
 import { type AppliedNews, RuleApplier } from './rule-applier.ts'
-import { SourceSet, type SourceState } from './source-set.ts'
+import { previewSource, SourceSet } from './source-set.ts'
 import { type Outcome, sameStatus, statusOf } from './status.ts'
 
 /** Changes within this time are put into force together; no more than ten times a second. */
@@ -42,29 +43,6 @@ export interface FilterControlOptions {
   readonly now?: () => number
   readonly settleMs?: number
   readonly startDeadlineMs?: number
-}
-
-export interface ResourceState {
-  readonly source: string
-  readonly ref: ResourceRef
-  /** Undefined until it was looked at. */
-  readonly status: ResourceStatus | undefined
-}
-
-export interface FilterControlState {
-  /** Number of the set in force; 0 before the first. */
-  readonly generation: number
-  /** Milliseconds since 1970; 0 before the first. */
-  readonly appliedAt: number
-  /** How long it took to put the set into force, milliseconds. */
-  readonly tookMs: number
-  /** Changes are on their way. */
-  readonly isPending: boolean
-  /** Why the newest rules are not in force; '' when they are. */
-  readonly lastError: string
-  readonly sources: readonly SourceState[]
-  readonly resources: readonly ResourceState[]
-  readonly liveQueries: number
 }
 
 /** What documents would do. */
@@ -120,10 +98,14 @@ export class FilterControl implements TelemetrySource, AsyncDisposable {
     signal.addEventListener('abort', () => this.#abort.abort(), { once: true })
     const listener = {
       upsert: (source: ResourceSource, document: ResourceDocument) => {
-        if (this.#book.upsert(source, document)) this.#changed()
+        const result = this.#book.upsert(source, document)
+        if (result === 'changed') this.#changed()
+        else if (result === 'refused') this.#sources.trouble(source, NO_ROOM, noRoomText(document.ref))
       },
       remove: (source: ResourceSource, ref: ResourceRef) => {
-        if (this.#book.remove(source, ref)) this.#changed()
+        if (!this.#book.remove(source, ref)) return
+        this.#sources.trouble(source, NO_ROOM, undefined)
+        this.#changed()
       },
     }
     await this.#sources.start(listener, this.#abort.signal, this.#options.startDeadlineMs ?? START_DEADLINE_MS)
@@ -316,15 +298,5 @@ export class FilterControl implements TelemetrySource, AsyncDisposable {
       this.#statuses.set(entry, status)
       entry.source.setStatus(entry.ref, status)
     }
-  }
-}
-
-/** Where documents come from that are only asked about. */
-function previewSource(): ResourceSource {
-  return {
-    name: 'preview',
-    start: async () => {},
-    setStatus: () => {},
-    [Symbol.asyncDispose]: async () => {},
   }
 }

@@ -1,6 +1,6 @@
 import type { FilterCounts, FilterRule, RuleSet } from '../filters/rules.ts'
 import type { TelemetrySink } from '../model/contracts.ts'
-import type { ResourceState } from './filter-control.ts'
+import type { ToldResource } from './filter-state.ts'
 import type { RuleApplier } from './rule-applier.ts'
 
 /** Rules that have series of their own: three each. */
@@ -23,7 +23,7 @@ const STATES = ['CONFIGURED', 'FAILED', 'PENDING'] as const
 export function collectFilterMetrics(
   sink: TelemetrySink,
   { applier, refused, liveQueries, sharedQueries }: FilterFacts,
-  resources: readonly ResourceState[],
+  resources: readonly ToldResource[],
   rules: RuleSet,
   counts: FilterCounts | undefined,
 ): void {

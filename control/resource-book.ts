@@ -55,21 +55,20 @@ export class ResourceBook {
     return [...this.#entries.values()]
   }
 
-  /** @returns false when it changes nothing, or there is no room for it */
-  upsert(source: ResourceSource, document: ResourceDocument): boolean {
+  upsert(source: ResourceSource, document: ResourceDocument): 'changed' | 'same' | 'refused' {
     const key = keyOf(source, document.ref)
     const known = this.#entries.get(key)
     // A wrong document is looked at again also when it says the same: its lines may have moved.
     const isRight = known?.checked === undefined || known.checked.compiled !== undefined
-    if (known !== undefined && isRight && isSame(known.document, document)) return false
+    if (known !== undefined && isRight && isSame(known.document, document)) return 'same'
     if (known !== undefined && known.document.uid === document.uid) {
       known.document = document
       known.checked = undefined
-      return true
+      return 'changed'
     }
     if (known === undefined && this.#entries.size >= MAX_RESOURCES) {
       this.refused++
-      return false
+      return 'refused'
     }
     // Another resource by the same name owes nothing to what the one before said.
     this.#entries.set(key, {
@@ -80,7 +79,7 @@ export class ResourceBook {
       good: undefined,
       applied: undefined,
     })
-    return true
+    return 'changed'
   }
 
   /** A book of its own with the same resources but those that a document stands in place of. */
@@ -222,4 +221,11 @@ export function failedOutcomes({ outcomes, inForce }: Selection, error: string):
       return [entry, outcomeOf('ApplyFailed', entry.checked, detail, entry.applied)]
     }),
   )
+}
+
+/** Part of a source that has trouble when there is no room for its resources. */
+export const NO_ROOM = 'number of resources'
+
+export function noRoomText({ kind, name }: ResourceRef): string {
+  return `${kind} "${name}" is left out, as there are ${MAX_RESOURCES} resources: remove one and apply it again`
 }

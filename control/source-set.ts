@@ -78,7 +78,7 @@ export class SourceSet {
         this.#synced.add(source)
         onSynced()
       },
-      trouble: (part: string, text: string | undefined) => this.#trouble(source, part, text),
+      trouble: (part: string, text: string | undefined) => this.trouble(source, part, text),
     }
     await source.start(sink, signal)
   }
@@ -95,7 +95,8 @@ export class SourceSet {
     await Promise.all(this.sources.map((source) => source[Symbol.asyncDispose]()))
   }
 
-  #trouble(source: ResourceSource, part: string, text: string | undefined): void {
+  /** What keeps a part of a source from being used; undefined when nothing does. */
+  trouble(source: ResourceSource, part: string, text: string | undefined): void {
     const troubles = this.#troubles.get(source) ?? new Map<string, string>()
     this.#troubles.set(source, troubles)
     if (text === undefined) {
@@ -108,5 +109,15 @@ export class SourceSet {
       const message = `Filters cannot be read; what was read before stays: ${text}`
       this.#log.warn({ source: source.name, part, held }, message)
     })
+  }
+}
+
+/** Where documents come from that are only asked about. */
+export function previewSource(): ResourceSource {
+  return {
+    name: 'preview',
+    start: async () => {},
+    setStatus: () => {},
+    [Symbol.asyncDispose]: async () => {},
   }
 }
