@@ -1,5 +1,7 @@
+import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { customResourceDefinition } from './crd.ts'
+import { parse } from 'yaml'
+import { customResourceDefinition, customResourceDefinitions } from './crd.ts'
 import { RESOURCE_KINDS } from './kinds.ts'
 
 interface Node {
@@ -58,4 +60,9 @@ describe.each(RESOURCE_KINDS)('customResourceDefinition($kind)', (kind) => {
       .additionalPrinterColumns
     expect(columns.map(({ name }) => name)).toEqual(['State', 'Filters', 'Message', 'Reason', 'Age'])
   })
+})
+
+test.each(customResourceDefinitions())('deploy/crds/$file is what the schema makes', ({ file, definition }) => {
+  const text = readFileSync(new URL(`../../deploy/crds/${file}`, import.meta.url), 'utf8')
+  expect(parse(text)).toEqual(JSON.parse(JSON.stringify(definition)))
 })
