@@ -1,5 +1,5 @@
-import { mkdirSync, readdirSync, rmdirSync, statfsSync, unlinkSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, mkdirSync, readdirSync, rmdirSync, statfsSync, unlinkSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { errorText, SluiceError } from '../../base/errors.ts'
 import { BpfLink, BpfMap, type Descriptor, errnoOf, lockDirectory } from '../../native/index.ts'
 
@@ -30,7 +30,7 @@ export class PinDirectory implements Disposable {
     let lock: Descriptor | undefined
     try {
       // Read by the owner alone: maps hold who talks to whom.
-      mkdirSync(join(path, 'links'), { recursive: true, mode: 0o700 })
+      makeDirectory(join(path, 'links'))
       lock = lockDirectory(path)
     } catch (cause) {
       throw new SluiceError('SLUICE_PIN_DIR', `Cannot use pin directory "${path}": ${errorText(cause)}`, { cause })
@@ -123,6 +123,21 @@ function unlinkIfThere(path: string): void {
     unlinkSync(path)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
+}
+
+/**
+ * A directory and those above it. Not with `recursive`: below a directory where none can be made, such as /sys/fs/bpf
+ * without a bpffs, Node 20 tries for ever.
+ */
+function makeDirectory(path: string): void {
+  if (existsSync(path)) return
+  makeDirectory(dirname(path))
+  try {
+    mkdirSync(path, { mode: 0o700 })
+  } catch (error) {
+    // Another agent was first.
+    if (errnoOf(error) !== 'EEXIST') throw error
   }
 }
 
