@@ -97,7 +97,7 @@ export type ExplainNews = (step: 'flows' | 'series and lines', done: number) => 
 /** Rules whose absence is measured in series and bytes: each takes a walk over all flows. */
 export const MAX_MEASURED_RULES = 64
 /** Flows judged by masks between two turns of the event loop: a millisecond or two. */
-const FLOWS_PER_TURN = 20_000
+const FLOWS_PER_TURN = 8000
 /** Of the whole work, what asking the rules takes; for people who wait. */
 const TABLE_SHARE = 0.5
 

@@ -82,8 +82,10 @@ export function resourceDetails(resource: FilterResource, paint: Paint): string 
   ].join('')
 }
 
+/** The history is told of where it takes what nobody else wants: else it holds what the others do. */
 function consumersText(consumers: readonly ListedConsumer[], paint: Paint): string {
-  const rows = consumers.map(({ name, on, rules, count }) => [
+  const shown = consumers.filter(({ name, on }) => name !== 'history' || on)
+  const rows = shown.map(({ name, on, rules, count }) => [
     name,
     on ? 'on' : paint.dim('off'),
     rules === 0 ? (on ? 'takes everything' : 'takes nothing') : `${rules} ${rules === 1 ? 'rule' : 'rules'}`,
