@@ -17,6 +17,7 @@
 #include "lib/map_defs.h"
 #include "lib/common.h"
 #include "lib/parse.h"
+#include "lib/evaluate.h"
 #include "lib/filter.h"
 #include "lib/record.h"
 #include "lib/l7.h"
