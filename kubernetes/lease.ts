@@ -96,6 +96,7 @@ export class LeaderElector implements AsyncDisposable {
     this.#pause.end()
     await this.#running
     const wasLeader = this.isLeader
+    clearTimeout(this.#expiry)
     this.#leaderUntil = Number.NEGATIVE_INFINITY
     this.#tell()
     if (!wasLeader) return
@@ -205,8 +206,16 @@ export class LeaderElector implements AsyncDisposable {
     await this.#write(spec, this.#stop.signal)
     this.#leaderUntil = begun + leaseMs * TRUSTED
     this.#tell()
+    this.#awaitExpiry()
+  }
+
+  /** A leader that renews no more is told so when its time is over. */
+  #awaitExpiry(): void {
+    const leftMs = this.#leaderUntil - this.#options.now()
     clearTimeout(this.#expiry)
-    this.#expiry = setTimeout(() => this.#tell(), Math.max(0, this.#leaderUntil - now()) + 1).unref()
+    if (leftMs <= 0) this.#tell()
+    // Timers have whole milliseconds and may come a little early: then it is waited again.
+    else this.#expiry = setTimeout(() => this.#awaitExpiry(), Math.ceil(leftMs)).unref()
   }
 
   async #write(spec: LeaseSpec, signal: AbortSignal): Promise<void> {

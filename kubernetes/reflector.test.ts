@@ -78,6 +78,18 @@ describe('Reflector', () => {
     expect(reflector.state).toMatchObject({ synced: true, watching: true, objects: 8, lists: 1, lastError: '' })
   })
 
+  test('takes a list of all in one answer, as servers give it from their cache whatever the limit is', async () => {
+    const { api, reflector, calls, put } = await setUp()
+    api.lists.ignoresLimitOfCachedLists = true
+    for (let i = 0; i < 8; i++) put(`p${i}`)
+    reflector.start()
+    await reflector.settled()
+    expect(calls).toHaveLength(8)
+    const [query] = api.seen('list', 'pods').map((request) => request.query)
+    expect([query?.get('resourceVersion'), query?.get('resourceVersionMatch')]).toEqual(['0', 'NotOlderThan'])
+    expect(api.seen('list', 'pods')).toHaveLength(1)
+  })
+
   test('goes on where it was when a watch ends or breaks, without a new list', async () => {
     const { api, reflector, put } = await setUp()
     put('p')
@@ -225,6 +237,18 @@ describe('Reflector', () => {
     await eventually('both failures', () => reflector.state.failures.get(failure) === 2)
     expect(Object.fromEntries(reflector.state.failures)).toEqual({ [failure]: 2 })
     expect(reflector.state.lists).toBe(1)
+  })
+
+  test('does not ask without end when a server ends each watch after it has told something', async () => {
+    const { api, reflector, put } = await setUp()
+    put('p')
+    const event = { type: 'BOOKMARK', object: { kind: 'Pod', metadata: { resourceVersion: '1001' } } }
+    api.fault({ verb: 'watch' }, { kind: 'event', event })
+    reflector.start()
+    await reflector.settled()
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    expect(reflector.state.events).toBeGreaterThan(0)
+    expect(api.seen('watch', 'pods').length).toBeLessThan(20)
   })
 
   test('keeps up while every connection is reset after 30 ms', async () => {

@@ -21,6 +21,6 @@ export function collectReflector(state: ReflectorState, sink: MetricSink): void 
   sink.counter('sluice_kubernetes_handler_errors_total', 'Objects whose use failed', state.handlerErrors, labels)
   for (const [reason, count] of state.failures) {
     const help = 'Requests that failed, by why'
-    sink.counter('sluice_kubernetes_failures_total', help, count, { ...labels, reason })
+    sink.counter('sluice_kubernetes_failures_total', help, count, { resource: state.resource, reason })
   }
 }

@@ -12,7 +12,7 @@ import { SocketFamilies } from '../exporters/prometheus/node/socket-families.ts'
 
 export const METRICS_DOCUMENT = 'docs/metrics.md'
 
-const SOURCES = ['agent', 'api', 'collector', 'exporters', 'filters', 'model', 'native']
+const SOURCES = ['agent', 'api', 'collector', 'control', 'exporters', 'filters', 'kubernetes', 'model', 'native']
 
 /** The document with fresh tables. @throws Error when it lacks the place for one */
 export function metricsDocument(): string {
