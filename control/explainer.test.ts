@@ -250,3 +250,25 @@ describe('Explainer', () => {
     expect(report.leaving).toEqual({ with: 600, without: 600, now: 600 })
   })
 })
+
+test('Explainer reads the largest file, and a hostile one, without holding the event loop', async () => {
+  const { explainer } = await setup()
+  const filters = Array.from(
+    { length: 250 },
+    (_, i) => `    - {name: f${i}, to: {port: [${1 + i}]}, from: {ip: [10.0.${i}.1]}}\n`,
+  )
+  const head =
+    'apiVersion: acn.azure.com/v1alpha1\nkind: ContainerNetworkLog\nmetadata: {name: large}\nspec:\n  includefilters:\n'
+  const comment = `# ${'x'.repeat(98)}\n`.repeat(8000)
+  const large = { name: 'large.yaml', content: head + filters.join('') + comment }
+  const bomb = `a: &a [x,x,x,x,x,x,x,x,x]\n${Array.from({ length: 12 }, (_, i) => `b${i}: &b${i} [${`*${i === 0 ? 'a' : `b${i - 1}`},`.repeat(9)}]`).join('\n')}\n`
+  let turns = 0
+  const timer = setInterval(() => turns++, 1)
+  const { report } = await explainer.explain(question({ files: [large] }), never, () => {})
+  expect(report.rules).toHaveLength(250)
+  await expect(
+    explainer.explain(question({ files: [{ name: 'bomb.yaml', content: bomb }] }), never, () => {}),
+  ).rejects.toMatchObject({ code: 'SLUICE_FILTER_INVALID' })
+  clearInterval(timer)
+  expect(turns).toBeGreaterThan(10)
+})

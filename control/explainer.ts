@@ -3,7 +3,7 @@ import { SluiceError } from '../base/errors.ts'
 import { compileKernelPlan, type RuleNode } from '../filters/kernel/index.ts'
 import { KNOWN_KINDS } from '../filters/kinds.ts'
 import type { FlowPredicate } from '../filters/predicate.ts'
-import { readResourceFile } from '../filters/resources/file.ts'
+import { readResourceFileApart } from '../filters/resources/file.ts'
 import type { FilterCounts, RuleDecision, RuleSet } from '../filters/rules.ts'
 import type { FlowStore } from '../model/contracts.ts'
 import { joinProblems, type RuleProblems, ruleProblemsSliced } from './analysis.ts'
@@ -133,7 +133,7 @@ export class Explainer {
     const documents: ResourceDocument[] = []
     const mistakes: string[] = []
     for (const { name, content } of files) {
-      const { documents: found, problems } = readResourceFile(content, name)
+      const { documents: found, problems } = await readResourceFileApart(content, name)
       mistakes.push(...problems)
       if (found.length === 0 && problems.length === 0) mistakes.push(`${name}: there is no filter resource in it`)
       for (const document of found) {
