@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { EndpointIndex, PAIR_BYTES } from '../../filters/kernel/index.ts'
+import { EndpointIndex, finish, PAIR_BYTES } from '../../filters/kernel/index.ts'
 import { FilterClassId } from '../../model/layouts.gen.ts'
 import { endpoint } from '../../test/helpers/flow-store.ts'
 import { ClassTable } from './class-table.ts'
@@ -22,7 +22,7 @@ function make(names: readonly string[], options: { limit?: number } = {}) {
     to: [],
   }
   const clock = { now: 0 }
-  const table = new ClassTable(new EndpointIndex([...rules, hostRule]), world, host, {
+  const table = new ClassTable(finish(EndpointIndex.of([...rules, hostRule])), world, host, {
     ...options,
     now: () => clock.now,
   })

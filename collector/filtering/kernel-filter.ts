@@ -1,7 +1,7 @@
 import { errorText } from '../../base/errors.ts'
 import { type Logger, LogLimiter, silentLogger } from '../../base/logger.ts'
 import type { Judge } from '../../filters/judge.ts'
-import { compileKernelPlan, type KernelPlan, PAIR_BYTES } from '../../filters/kernel/index.ts'
+import { type KernelPlan, PAIR_BYTES, planSteps } from '../../filters/kernel/index.ts'
 import type { AppliedRules, FilterCounts, RuleSet, RuleTarget } from '../../filters/rules.ts'
 import type { TelemetrySink, TelemetrySource } from '../../model/contracts.ts'
 import { FilterLimit, FilterMatchId } from '../../model/layouts.gen.ts'
@@ -104,7 +104,7 @@ export class KernelFilter implements RuleTarget, TelemetrySource, AsyncDisposabl
     if (this.#force !== undefined) await this.#drained.wait(DRAIN_TIMEOUT_MS)
     const slices = new Slices()
     const { nodeName, nodeLabels } = this.#state
-    const plan = compileKernelPlan(rules, { nodeName, nodeLabels })
+    const plan = await slices.run(planSteps(rules, { nodeName, nodeLabels }))
     const before = this.#maps.generation()
     const set: FilterSet = before.generation & 1 ? 0 : 1
     await slices.next()

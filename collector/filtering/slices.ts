@@ -24,6 +24,15 @@ export class Slices {
     return result
   }
 
+  /** Does long work that comes in steps. */
+  async run<T>(steps: Generator<void, T, void>): Promise<T> {
+    for (;;) {
+      const step = steps.next()
+      if (step.done) return step.value
+      if (this.isOver) await this.next()
+    }
+  }
+
   /** Notes how long the slice took that ends here. */
   end(): void {
     this.longestMs = Math.max(this.longestMs, performance.now() - this.#began)

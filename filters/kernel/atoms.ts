@@ -1,5 +1,6 @@
 import type { FieldTest } from '../predicate.ts'
 import { MASK_BYTES, setRule } from './mask.ts'
+import type { Steps } from './steps.ts'
 import type { Term } from './term.ts'
 
 /** A rule's tests of one thing, for the source's end and the destination's. */
@@ -19,14 +20,24 @@ export class Atoms<T extends FieldTest> {
   readonly #byKey = new Map<string, number>()
   readonly #byTest = new Map<FieldTest, number>()
   readonly #rules: readonly SidedRule[]
-  readonly #isTrue: Uint8Array
+  #isTrue = new Uint8Array(0)
   #truths: number[] = []
 
-  /** @param rules whose `field` terms are all of type T */
-  constructor(rules: readonly SidedRule[]) {
+  private constructor(rules: readonly SidedRule[]) {
     this.#rules = rules
-    for (const { from, to } of rules) for (const term of [...from, ...to]) this.#add(term)
-    this.#isTrue = new Uint8Array(this.tests.length)
+  }
+
+  /** @param rules whose `field` terms are all of type T */
+  static *of<T extends FieldTest>(rules: readonly SidedRule[]): Steps<Atoms<T>> {
+    const atoms = new Atoms<T>(rules)
+    for (const { from, to } of rules) {
+      for (const term of [...from, ...to]) {
+        atoms.#add(term)
+        yield
+      }
+    }
+    atoms.#isTrue = new Uint8Array(atoms.tests.length)
+    return atoms
   }
 
   #add(term: Term): void {
@@ -34,11 +45,11 @@ export class Atoms<T extends FieldTest> {
       for (const one of term.of) this.#add(one)
     } else if (term.op === 'field' && !this.#byTest.has(term.test)) {
       const key = contentOf(term.test)
-      let number = this.#byKey.get(key)
+      let number = key === undefined ? undefined : this.#byKey.get(key)
       if (number === undefined) {
         number = this.tests.length
         this.tests.push(term.test as FieldTest as T)
-        this.#byKey.set(key, number)
+        if (key !== undefined) this.#byKey.set(key, number)
       }
       this.#byTest.set(term.test, number)
     }
@@ -93,10 +104,8 @@ export class Atoms<T extends FieldTest> {
   }
 }
 
-/** Tests of one content, whichever side they look at, have one text. */
-function contentOf(test: FieldTest): string {
-  return JSON.stringify(test, (key, value: unknown) => {
-    if (key === 'side') return undefined
-    return value instanceof Uint8Array ? Buffer.from(value).toString('base64') : value
-  })
+/** Tests of endpoints of one content, whichever side they look at, have one text. The others may be long and are few. */
+function contentOf(test: FieldTest): string | undefined {
+  if (test.op === 'ip' || test.op === 'port') return undefined
+  return JSON.stringify({ ...test, side: undefined })
 }

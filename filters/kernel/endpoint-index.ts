@@ -1,6 +1,7 @@
 import type { Endpoint } from '../../model/endpoint.ts'
 import { type LabelSelector, type ParsedLabel, parseLabels } from '../label-selector.ts'
 import { Atoms, type SidedRule } from './atoms.ts'
+import type { Steps } from './steps.ts'
 import type { EndpointTest } from './term.ts'
 
 /** Tests by their value. */
@@ -32,12 +33,20 @@ export class EndpointIndex {
   readonly #labels = new Map<string, KeyEntry>()
   /** Selectors that a missing label can satisfy: asked for every endpoint. */
   readonly #unanchored: SelectorAtom[] = []
-  readonly #hasLabels: boolean
+  #hasLabels = false
 
-  constructor(rules: readonly SidedRule[]) {
-    this.#atoms = new Atoms(rules)
-    for (const [atom, test] of this.#atoms.tests.entries()) this.#addTest(test, atom)
-    this.#hasLabels = this.#labels.size > 0 || this.#unanchored.length > 0
+  private constructor(atoms: Atoms<EndpointTest>) {
+    this.#atoms = atoms
+  }
+
+  static *of(rules: readonly SidedRule[]): Steps<EndpointIndex> {
+    const index = new EndpointIndex(yield* Atoms.of<EndpointTest>(rules))
+    for (const [atom, test] of index.#atoms.tests.entries()) {
+      index.#addTest(test, atom)
+      yield
+    }
+    index.#hasLabels = index.#labels.size > 0 || index.#unanchored.length > 0
+    return index
   }
 
   /** What the endpoint is known by: endpoints of one key are accepted by the same rules. */

@@ -8,6 +8,7 @@ import { encodeRules } from './encode.ts'
 import { EndpointIndex } from './endpoint-index.ts'
 import { type PortTable, type PrefixTable, portTable, prefixTable } from './field-tables.ts'
 import { KernelRule } from './kernel-rule.ts'
+import { finish, type Steps } from './steps.ts'
 import { lower, type RuleNode } from './term.ts'
 
 /** A rule and the kernel's bits that stand for it: one for each way to match it. */
@@ -51,20 +52,27 @@ export interface KernelPlan {
 
 const EXACT: RuleDecision = { where: 'kernel', because: [] }
 
-/** Compiles a set of rules for the kernel. */
+/** Compiles a set of rules for the kernel. Tens of thousands of prefixes take a tenth of a second: see planSteps(). */
 export function compileKernelPlan(set: RuleSet, node: RuleNode): KernelPlan {
+  return finish(planSteps(set, node))
+}
+
+/** The same in steps. */
+export function* planSteps(set: RuleSet, node: RuleNode): Steps<KernelPlan> {
   const rules: KernelRule[] = []
   const capacity = new Capacity()
-  const consumers = set.consumers.map((consumer) =>
-    consumer.isOn ? planConsumer(consumer, node, rules, capacity) : idleConsumer(consumer),
-  )
-  const ports = portTable(rules.map((rule) => rule.sided('port')))
-  const prefixes = prefixTable(rules.map((rule) => rule.sided('ip')))
+  const consumers: PlannedConsumer[] = []
+  for (const consumer of set.consumers) {
+    consumers.push(consumer.isOn ? yield* planConsumer(consumer, node, rules, capacity) : idleConsumer(consumer))
+  }
+  const ports = yield* portTable(rules.map((rule) => rule.sided('port')))
+  const prefixes = yield* prefixTable(rules.map((rule) => rule.sided('ip')))
+  const endpoints = yield* EndpointIndex.of(rules.map((rule) => rule.sided('endpoint')))
   return {
     bytes: encodeRules({ consumers: set.consumers, planned: consumers, rules, ports, prefixes }),
     ports,
     prefixes,
-    endpoints: new EndpointIndex(rules.map((rule) => rule.sided('endpoint'))),
+    endpoints,
     consumers,
     exactBits: consumers.reduce((bits, { bit, isExact }) => (isExact ? bits | (1 << bit) : bits), 0),
     decisions: new Map(consumers.flatMap((one) => one.rules.map(({ id, decision }) => [id, decision]))),
@@ -97,14 +105,14 @@ function idleConsumer({ name, bit, kinds, rules }: FilterConsumer): PlannedConsu
 }
 
 /** Adds the consumer's rules to the kernel's, all of them or none. */
-function planConsumer(
+function* planConsumer(
   consumer: FilterConsumer,
   node: RuleNode,
   rules: KernelRule[],
   capacity: Capacity,
-): PlannedConsumer {
+): Steps<PlannedConsumer> {
   const { name, bit, kinds } = consumer
-  const branched = branchRules(consumer.rules, node, FilterLimit.RULES - rules.length)
+  const branched = yield* branchRules(consumer.rules, node, FilterLimit.RULES - rules.length)
   if (branched === undefined) {
     const because = [`the kernel holds ${FilterLimit.RULES} rules at once, and those of "${name}" do not fit`]
     const planned = consumer.rules.map(
@@ -127,7 +135,11 @@ function planConsumer(
 }
 
 /** @returns undefined when together they have more than `room` alternatives */
-function branchRules(rules: readonly FilterRule[], node: RuleNode, room: number): (readonly Branch[])[] | undefined {
+function* branchRules(
+  rules: readonly FilterRule[],
+  node: RuleNode,
+  room: number,
+): Steps<(readonly Branch[])[] | undefined> {
   if (rules.length > FilterLimit.RULES) return undefined
   const branched: (readonly Branch[])[] = []
   let count = 0
@@ -138,6 +150,7 @@ function branchRules(rules: readonly FilterRule[], node: RuleNode, room: number)
     branched.push(blank === undefined ? branches : [blank])
     count += branched.at(-1)!.length
     if (count > room) return undefined
+    yield
   }
   return branched
 }
