@@ -111,8 +111,8 @@ describe.skipIf(missing)(`an agent of the chart at a real API server${missing ? 
     buildPrograms()
     cluster = await Cluster.start()
     await cluster.helmOk(['install', 'sluice', CHART, '--namespace', NAMESPACE, '--create-namespace'])
-    const token = await cluster.accountToken(NAMESPACE, 'sluice')
-    access = await clusterAccess({ kubeconfig: await cluster.kubeconfig('sluice', token), namespace: NAMESPACE })
+    // As in a pod: by the files that a kubelet mounts.
+    access = await clusterAccess(await cluster.podAccess(NAMESPACE, 'sluice'))
     agent = new AgentParts(access, 'first')
     await agent.start()
     await eventually('it leads', () => agent.leadership.isLeader)
@@ -210,7 +210,7 @@ describe.skipIf(missing)(`an agent of the chart at a real API server${missing ? 
     const right = async () =>
       (await get(DYNAMIC_METRICS))?.['dynamic-metrics.yaml'] === METRICS_TEXT &&
       (await get(FLOW_LOGS))?.['flowlogs.yaml'] === LOG_TEXT
-    await soon('both are there', right)
+    await eventually('both are there', right)
     await cluster.kubectlOk([
       'patch',
       'configmap',
@@ -222,7 +222,7 @@ describe.skipIf(missing)(`an agent of the chart at a real API server${missing ? 
       '{"data":{"dynamic-metrics.yaml":"edited","more":"1"}}',
     ])
     await cluster.kubectlOk(['delete', 'configmap', FLOW_LOGS.configMap, '-n', NAMESPACE])
-    await soon('both are there again', right)
+    await eventually('both are there again', right)
     expect(Object.keys(await get(DYNAMIC_METRICS))).toEqual(['dynamic-metrics.yaml'])
   })
 
@@ -286,13 +286,4 @@ const LOG_TEXT = `${HEADER}flowLogs:
 interface Rule {
   readonly resources: readonly string[]
   readonly verbs: readonly string[]
-}
-
-/** As eventually(), for a condition that takes a request. */
-async function soon(what: string, holds: () => Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 15_000
-  while (!(await holds())) {
-    if (performance.now() > deadline) throw new Error(`Waited in vain: ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 50))
-  }
 }

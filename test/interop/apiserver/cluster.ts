@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -15,6 +15,11 @@ export interface Output {
   readonly stdout: string
   readonly stderr: string
   readonly code: number
+}
+
+export interface PodAccess {
+  readonly serviceAccountFolder: string
+  readonly env: Readonly<Record<string, string>>
 }
 
 /** A request of a service account, from the server's audit log. */
@@ -184,6 +189,16 @@ export class Cluster implements AsyncDisposable {
     }
     const body = await this.ok('POST', `${accounts}/${name}/token`, { body: { spec: { expirationSeconds: 3600 } } })
     return body.status.token as string
+  }
+
+  /** What a pod of a service account has to log in with: a folder of files and the environment. */
+  async podAccess(namespace: string, name: string): Promise<PodAccess> {
+    const serviceAccountFolder = join(this.folder, `${namespace}-${name}`)
+    await mkdir(serviceAccountFolder, { recursive: true })
+    const files = { token: await this.accountToken(namespace, name), namespace, 'ca.crt': this.ca }
+    for (const [file, content] of Object.entries(files)) await writeFile(join(serviceAccountFolder, file), content)
+    const env = { KUBERNETES_SERVICE_HOST: '127.0.0.1', KUBERNETES_SERVICE_PORT: String(this.#port) }
+    return { serviceAccountFolder, env }
   }
 
   /** What service accounts asked for and were answered, in the order of the answers. */
