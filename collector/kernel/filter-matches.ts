@@ -15,8 +15,8 @@ import { deleteWhere, type FilterSet, type MapSource } from './filter-tables.ts'
 
 const KINDS = EventKind.EVENT_KINDS
 const FIRST = FilterMatchId.UNDECIDED
-/** A read or write of a map between two turns of the event loop: half a millisecond. */
-const SLICE_BYTES = 1 << 19
+/** A read or write of a map between two turns of the event loop: some tenths of a millisecond. */
+const SLICE_BYTES = 1 << 16
 
 /**
  * What a set of rules has judged. Arrays of `count` matches, one after another: [0] is FilterMatchId.UNDECIDED, whose events

@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { NETWORK_KEY, PREFIX_LENGTHS } from '../../model/layouts.gen.ts'
 import type { BpfMap } from '../../native/index.ts'
-import { deleteWhere } from './filter-tables.ts'
+import { deleteWhere, SLICE } from './filter-tables.ts'
 
 /** Index into filter_lengths: LENGTHS_NETWORKS of bpf/maps.h. */
 export const NETWORKS = 2
@@ -16,7 +16,6 @@ export interface KernelPrefix {
 
 const FAMILIES = 2
 const LENGTHS_PER_FAMILY = PREFIX_LENGTHS.SIZE / FAMILIES
-const SLICE = 4096
 
 /**
  * Prefixes in a hash, and beside it the lengths that occur, which the kernel tries one after another, longest first.
@@ -49,8 +48,13 @@ export class PrefixMap {
 
   /** Makes these the prefixes that there are. @returns prefixes written: fewer when the map is full */
   async replace(prefixes: readonly KernelPrefix[], values: Uint8Array): Promise<number> {
-    const keys = this.#keysOf(prefixes)
-    const wanted = new Set(prefixes.map((_, i) => textOf(keys, i * NETWORK_KEY.SIZE)))
+    const slices = Array.from({ length: Math.ceil(prefixes.length / SLICE) }, (_, i) => i * SLICE)
+    const wanted = new Set<string>()
+    for (const first of slices) {
+      const keys = this.#keysOf(prefixes.slice(first, first + SLICE))
+      for (let at = 0; at < keys.length; at += NETWORK_KEY.SIZE) wanted.add(textOf(keys, at))
+      await nextTurn()
+    }
     const set = this.#set
     await deleteWhere(this.#map, (view, at) => {
       if (view.getUint32(at + NETWORK_KEY.set, true) !== set) return false
@@ -60,10 +64,9 @@ export class PrefixMap {
     this.#writeLengths(mergeLengths(this.#readLengths(), lengths))
     const { valueSize } = this.#map.info
     let written = 0
-    for (let first = 0; first < prefixes.length; first += SLICE) {
-      const count = Math.min(SLICE, prefixes.length - first)
-      const from = keys.subarray(first * NETWORK_KEY.SIZE)
-      written += this.#map.updateBatch(from, values.subarray(first * valueSize), count)
+    for (const first of slices) {
+      const some = prefixes.slice(first, first + SLICE)
+      written += this.#map.updateBatch(this.#keysOf(some), values.subarray(first * valueSize), some.length)
       await nextTurn()
     }
     this.#writeLengths(lengths)

@@ -9,8 +9,8 @@ export interface MapSource {
   map(name: string): BpfMap
 }
 
-/** Entries of a walk or a batch between two turns of the event loop: about a millisecond. */
-const SLICE = 4096
+/** Entries of a walk or a batch between two turns of the event loop: some tenths of a millisecond. */
+export const SLICE = 1024
 
 /** Walks a hash in slices and deletes what is chosen by its key. @returns how many */
 export async function deleteWhere(map: BpfMap, isChosen: (keys: DataView, at: number) => boolean): Promise<number> {
