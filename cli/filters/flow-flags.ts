@@ -201,19 +201,29 @@ function word<T>(flag: string, text: string, values: ReadonlyMap<string, T>): T 
   throw usage(`Cannot use ${flag} "${text}": want one of ${[...values.keys()].join(', ')}`)
 }
 
-/** flow.proto DropReason by name or by Hubble's text; 0 for none. */
+/** Names and texts of drop reasons as people may write them, to flow.proto's numbers. */
+const REASONS: ReadonlyMap<string, number> = new Map(
+  Object.entries(DROP_REASONS).flatMap(([number, { name, text }]) =>
+    [name, text].map((each) => [lettersOf(each), Number(number)] as const),
+  ),
+)
+
+/** Longest name of a reason, generously. */
+const MAX_REASON = 100
+
+/** `Policy denied`, `POLICY_DENIED`; 0 for none. */
 function dropReason(text: string | undefined): number {
   if (text === undefined) return 0
-  const plain = (name: string) =>
-    name
-      .toLowerCase()
-      .replaceAll(/[^a-z0-9]+/g, ' ')
-      .trim()
-  const found = Object.entries(DROP_REASONS).find(
-    ([, row]) => plain(row.name) === plain(text) || plain(row.text) === plain(text),
-  )
-  if (found !== undefined) return Number(found[0])
+  const reason = text.length <= MAX_REASON ? REASONS.get(lettersOf(text)) : undefined
+  if (reason !== undefined) return reason
   throw usage(`Cannot use --reason "${text}": want a name of Hubble's, such as "Policy denied" or POLICY_DENIED`)
+}
+
+function lettersOf(name: string): string {
+  return name
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, ' ')
+    .trim()
 }
 
 function usage(text: string): SluiceError {
