@@ -18,6 +18,9 @@ export function cacheSlots(caches: number, all: number = ALL_SLOTS): number {
   return Math.min(MAX_SLOTS, Math.max(MIN_SLOTS, 2 ** Math.floor(Math.log2(share))))
 }
 
+const NO_REFS = new Uint32Array(0)
+const NO_ANSWERS = new Uint8Array(0)
+
 /**
  * A test of an endpoint, asked once for each version of it: the answer is kept by reference number. Direct-mapped,
  * so that it is bounded and a collision costs one evaluation; emptied when flows of another context come.
@@ -25,11 +28,16 @@ export function cacheSlots(caches: number, all: number = ALL_SLOTS): number {
  * @param slots of the cache, from cacheSlots()
  */
 export function endpointTest(side: Side, slots: number, test: (endpoint: Endpoint) => boolean): FlowPredicate {
-  const refs = new Uint32Array(slots)
-  const answers = new Uint8Array(slots)
+  // Made when a flow comes: most rules are the kernel's to decide, and never asked here.
+  let refs = NO_REFS
+  let answers = NO_ANSWERS
   let known: FlowContext | undefined
   const look = (context: FlowContext, ref: number): boolean => {
     if (context !== known) {
+      if (refs.length === 0) {
+        refs = new Uint32Array(slots)
+        answers = new Uint8Array(slots)
+      }
       // No endpoint has this number.
       refs.fill(0xffff_ffff)
       known = context
@@ -56,13 +64,17 @@ export function valueTest<T extends object>(
   resolve: (context: FlowContext, ref: number) => T | undefined,
   test: (value: T) => boolean,
 ): FlowPredicate {
-  const values = new Array<T | undefined>(slots).fill(undefined)
-  const answers = new Uint8Array(slots)
+  let values: (T | undefined)[] = []
+  let answers = NO_ANSWERS
   return (view) => {
     const ref = refOf(view)
     if (ref === 0) return false
     const value = resolve(view.context, ref)
     if (value === undefined) return false
+    if (values.length === 0) {
+      values = new Array<T | undefined>(slots).fill(undefined)
+      answers = new Uint8Array(slots)
+    }
     const slot = ref & (slots - 1)
     if (values[slot] === value) return answers[slot] === 1
     const answer = test(value)

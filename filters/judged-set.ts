@@ -3,11 +3,23 @@ import { FilterLimit } from '../model/layouts.gen.ts'
 import { compileMany } from './compile.ts'
 import type { FilterTotals } from './counts.ts'
 import { eventKindBits } from './kinds.ts'
-import type { FlowPredicate } from './predicate.ts'
+import type { FlowPredicate, Predicate } from './predicate.ts'
 import type { FilterConsumer, FilterRule, RuleSet } from './rules.ts'
 
 /** Time that compiling takes before others are let in. */
 const SLICE_MS = 4
+
+async function compileInSlices(predicates: readonly Predicate[]): Promise<FlowPredicate[]> {
+  const tests: FlowPredicate[] = []
+  let began = performance.now()
+  for (const test of compileMany(predicates)) {
+    tests.push(test)
+    if (performance.now() - began < SLICE_MS) continue
+    await new Promise((resolve) => setImmediate(resolve))
+    began = performance.now()
+  }
+  return tests
+}
 
 /** One set, compiled. */
 export class JudgedSet {
@@ -25,9 +37,14 @@ export class JudgedSet {
   }
 
   static async make(rules: RuleSet, parity: number, exactBits: number): Promise<JudgedSet> {
+    const tests = await compileInSlices(rules.consumers.flatMap((one) => one.rules.map(({ predicate }) => predicate)))
     const consumers = new Array<JudgedConsumer | undefined>(FilterLimit.CONSUMERS).fill(undefined)
+    let first = 0
     for (const consumer of rules.consumers) {
-      consumers[consumer.bit] = await JudgedConsumer.make(consumer, ((exactBits >>> consumer.bit) & 1) === 1)
+      const end = first + consumer.rules.length
+      const isExact = ((exactBits >>> consumer.bit) & 1) === 1
+      consumers[consumer.bit] = new JudgedConsumer(consumer, isExact, tests.slice(first, end))
+      first = end
     }
     return new JudgedSet(rules, parity, consumers)
   }
@@ -64,7 +81,7 @@ class JudgedConsumer {
   /** Events, and those of them that were kept. */
   readonly #sums = new Float64Array(2)
 
-  private constructor(consumer: FilterConsumer, isExact: boolean, tests: readonly FlowPredicate[]) {
+  constructor(consumer: FilterConsumer, isExact: boolean, tests: readonly FlowPredicate[]) {
     const { rules } = consumer
     this.isExact = isExact
     this.#name = consumer.name
@@ -76,18 +93,6 @@ class JudgedConsumer {
     this.#excludes = Uint8Array.from(rules, ({ effect }) => (effect === 'exclude' ? 1 : 0))
     this.#counts = new Float64Array(rules.length * FIELDS)
     this.#matched = new Uint32Array(rules.length)
-  }
-
-  static async make(consumer: FilterConsumer, isExact: boolean): Promise<JudgedConsumer> {
-    const tests: FlowPredicate[] = []
-    let began = performance.now()
-    for (const test of compileMany(consumer.rules.map(({ predicate }) => predicate))) {
-      tests.push(test)
-      if (performance.now() - began < SLICE_MS) continue
-      await new Promise((resolve) => setImmediate(resolve))
-      began = performance.now()
-    }
-    return new JudgedConsumer(consumer, isExact, tests)
   }
 
   /** Events that it was asked about. */
