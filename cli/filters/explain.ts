@@ -36,6 +36,10 @@ function basisText({ basis, node_name, resources }: ExplainResult, paint: Paint)
   const source = sourceText(basis.source) === 'live' ? 'live traffic' : 'history'
   const lines = [`Measured on node ${node_name}: ${withCommas(basis.flows)} flows, ${span} of ${source}${times}.`]
   for (const note of basis.notes) lines.push(`${paint.yellow('note:')} ${note}`)
+  for (const { kind, name, state, message } of resources) {
+    if (state !== 'CONFIGURED')
+      lines.push(`${paint.red('would not be in force:')} ${kind}/${name}: ${message.split('\n')[0]}`)
+  }
   return `${lines.join('\n')}\n${resources.map((resource) => resourceDetails(resource, paint)).join('')}`
 }
 

@@ -320,6 +320,20 @@ describe('sluice filters explain', () => {
     `)
   })
 
+  test('says which resource of the files would not be in force, and warns', async () => {
+    const { filters, server } = await start()
+    const resources = [
+      { kind: 'ContainerNetworkMetric', name: 'other', state: 'FAILED', reason: 'Ignored', message: 'only one counts' },
+      { kind: 'ContainerNetworkLog', name: 'a', state: 'CONFIGURED', warnings: ['an empty selector'] },
+    ]
+    filters.explain = async function* () {
+      yield ExplainFiltersResponse.fromPartial({ result: { ...RESULT.result!, resources } })
+    }
+    const { stdout } = await run(['filters', 'explain', ...server])
+    expect(stdout).toContain('would not be in force: ContainerNetworkMetric/other: only one counts\n')
+    expect(stdout).toContain('warning: ContainerNetworkLog/a: an empty selector\n')
+  })
+
   test('asks about what is in force without files', async () => {
     const { filters, server } = await start()
     await run(['filters', 'explain', ...server])
