@@ -113,7 +113,7 @@ export class AgentFilters implements FilterInfo, Disposable {
   }
 
   #result(request: ExplainFiltersRequest, answer: ExplainAnswer): ExplainResult {
-    const { store, counts } = this.#parts
+    const { store, counts, hasKernel } = this.#parts
     const { report, decisions, problems } = answer
     const counted = counts()
     const byId = new Map(counted.rules.map((rule) => [rule.id, rule]))
@@ -147,9 +147,10 @@ export class AgentFilters implements FilterInfo, Disposable {
         return explainedRule(explained, report, decisions.get(id), problems.get(id) ?? [], known)
       }),
       resources: answer.resources.map(proposedResource),
-      with: events(report.leaving.with),
-      without: unfilteredEvents(report.leaving.without),
-      now: events(report.leaving.now),
+      // Flows of a file leave no kernel.
+      with: hasKernel ? events(report.leaving.with) : undefined,
+      without: hasKernel ? unfilteredEvents(report.leaving.without) : undefined,
+      now: hasKernel ? events(report.leaving.now) : undefined,
     }
   }
 

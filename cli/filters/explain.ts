@@ -81,7 +81,8 @@ function figures(result: ExplainResult): Figure[] {
     value: (variant) => result[variant]?.per_minute,
     text: rateText,
   }
-  return [leaving, ...result.consumers.filter((consumer) => isFiltered(result, consumer)).flatMap(consumerFigures)]
+  const ofKernel = result.with === undefined ? [] : [leaving]
+  return [...ofKernel, ...result.consumers.filter((consumer) => isFiltered(result, consumer)).flatMap(consumerFigures)]
 }
 
 /** Rules that somebody wrote: those that a metric has by itself are no filter. */

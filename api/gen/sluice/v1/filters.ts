@@ -305,7 +305,7 @@ export interface ExplainResult {
   rules: ExplainedRule[];
   /** Of the files. */
   resources: FilterResource[];
-  /** Events that leave the kernel. */
+  /** Events that leave the kernel; unset where there is none: flows of a file. */
   with: ExplainedEvents | undefined;
   without: ExplainedEvents | undefined;
   now: ExplainedEvents | undefined;
