@@ -50,7 +50,7 @@ socks = []
 for port in ${JSON.stringify(PORTS)}:
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', port)); socks.append(s)
 print('ready')
-time.sleep(60)
+time.sleep(600)
 `
 
 /** Old flows and new ones, to all ports in turn, some thousand datagrams a second. */
@@ -114,7 +114,8 @@ describeKernel('generations of rules', () => {
         seen[set]!++
       }
     }
-    for (const end = performance.now() + 4000; performance.now() < end; ) {
+    // Under emulation that takes a while.
+    while (maps.generation().generation < 100 || Math.min(...seen) < 1000) {
       const { generation } = maps.generation()
       const next = ((generation & 1) ^ 1) as 0 | 1
       await judged.add(maps, next)
@@ -129,8 +130,6 @@ describeKernel('generations of rules', () => {
     check()
     for (const set of [0, 1] as const) await judged.add(maps, set)
     const l = k.ledger()
-    expect(Math.min(...seen)).toBeGreaterThan(1000)
-    expect(maps.generation().generation).toBeGreaterThan(30)
     expect([l.EVENTS_FILTERED, l.EVENTS_RING_FULL, judged.undecided]).toEqual([0, 0, undecided])
     expect(undecided).toBeLessThan(20)
     // None was counted twice or by none, though counts were taken and reset all the time.
@@ -154,16 +153,19 @@ describeKernel('generations of rules', () => {
     // The other set is empty: judged by it, an event would be for nobody.
     const rules: TableSet = { rules: [{ consumer: 0, protocols: [17, 58] }] }
     await writeTables(maps, 1, rules)
-    for (const end = performance.now() + 1500; performance.now() < end; ) {
+    const told = new Map<number, number>()
+    const tell = () => {
+      for (const r of k.records()) told.set(r.consumers, (told.get(r.consumers) ?? 0) + 1)
+    }
+    while (maps.generation().generation < 60 || told.size < 2 || Math.min(...told.values()) < 100) {
       const { generation, enabled } = maps.generation()
       await maps.flip(generation + 1, !enabled)
+      tell()
     }
     traffic.kill('SIGKILL')
     await sleep(50)
-    const told = new Map<number, number>()
-    for (const r of k.records()) told.set(r.consumers, (told.get(r.consumers) ?? 0) + 1)
+    tell()
     expect([...told.keys()].sort((x, y) => x - y)).toEqual([0x100, 0x80000001])
-    expect(Math.min(...told.values())).toBeGreaterThan(100)
     expect(k.ledger()).toMatchObject({ EVENTS_FILTERED: 0, EVENTS_RING_FULL: 0 })
   })
 })
