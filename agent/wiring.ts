@@ -1,4 +1,5 @@
 import { AgentEventRing } from '../api/agent-events.ts'
+import { ClusterPeers } from '../api/cluster-peers.ts'
 import { type ListenSpec, listenSpec } from '../api/listener.ts'
 import { ApiServer } from '../api/server.ts'
 import type { TlsFiles } from '../base/certificate-files.ts'
@@ -127,6 +128,7 @@ export class Agent implements AsyncDisposable {
         version,
         agentEvents: this.#agentEvents,
         namespaces: this.state.namespaces,
+        ...(kubernetes ? this.#peers() : {}),
         filters: this.filters.info,
         onQuery: this.filters.onQuery,
         log: log.child({ part: 'api' }),
@@ -239,6 +241,16 @@ export class Agent implements AsyncDisposable {
         this.log.error({ err: errorText(error) }, 'a part did not stop cleanly')
       }
     }
+  }
+
+  /** Every node of the cluster has an agent: a relay that asks one of them is told of all. */
+  #peers(): { peers?: ClusterPeers } {
+    const { listen, advertise, tls } = this.config.api
+    const port = listen.map(listenSpec).find((spec) => spec.kind === 'tcp')?.port
+    if (port === undefined) return {}
+    const { cluster } = this.state.endpoints
+    const options = { ownName: this.state.nodeName, advertise, port, isTls: tls !== undefined }
+    return { peers: new ClusterPeers({ ...options, nodes: () => cluster.nodes() }) }
   }
 
   #makePrometheus(): PrometheusExporter {

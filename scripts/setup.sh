@@ -19,7 +19,7 @@ needs=(
   ip:iproute2 ping:iputils-ping nft:nftables nsenter:util-linux
 )
 if [ "${1:-}" = --test ]; then
-  needs+=(promtool:prometheus openssl:openssl setpriv:util-linux python3:python3)
+  needs+=(promtool:prometheus openssl:openssl setpriv:util-linux setcap:libcap2-bin python3:python3)
 fi
 
 # node_api.h comes beside Node of nodejs.org and NodeSource; Debian's own node has it in a package of its own
