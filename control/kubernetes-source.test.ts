@@ -355,6 +355,20 @@ describe('KubernetesResourceSource.setStatus()', () => {
     expect(patches()).toBeLessThan(30)
   })
 
+  test('of resources that go and come again is written to the one that is there', async () => {
+    const { api, source, notes, stored, patches } = await configured()
+    for (let i = 0; i < 40; i++) {
+      source.setStatus(REF, status(1, { message: `${i}` }))
+      api.remove(LOGS, undefined, 'l')
+      api.apply(LOGS, log('tcp'))
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+    await eventually('all are told', () => notes.documents.length === 41)
+    source.setStatus(REF, status(1, { message: 'last' }))
+    await eventually('the last is written', () => stored()?.['message'] === 'last')
+    expect(patches()).toBeLessThanOrEqual(41)
+  })
+
   test('is counted', async () => {
     const { source } = await configured()
     source.setStatus(REF, status(1))
