@@ -11,6 +11,7 @@
  *     api.forbid('replicasets')                                             // 403 for every verb; allow() ends it
  *     api.compact()                 // watches from before, and continue tokens, get 410
  *     api.expireContinues()         // the tokens only
+ *     await api.suspend()           // nobody listens, connections are cut; resume() listens again, with all that changed
  *     api.closeWatches('reset')     // or 'end', 'error' (an ERROR event of code 410), for one resource or all
  *     api.requests                  // the last 10,000: verb, resource, name, query, status
  *     new ApiClient(api.access())   // or api.files(): a pod's service-account folder; api.kubeconfig(): a file's text
@@ -120,6 +121,8 @@ export class ApiDouble implements AsyncDisposable {
   readonly #forbidden = new Set<string>()
   readonly #watches = new Set<Watch>()
   readonly #bookmarkMs: number
+  /** Of a suspended server. */
+  #port = 0
 
   private constructor(options: ApiDoubleOptions, authority: TestAuthority | undefined, tls: object | undefined) {
     this.storage = new Storage(options.historyLimit ?? 10_000)
@@ -142,9 +145,7 @@ export class ApiDouble implements AsyncDisposable {
     const files = await authority?.issue('apiserver', 'DNS:localhost,IP:127.0.0.1')
     const tls = files && { cert: readFileSync(files.certFile), key: readFileSync(files.keyFile) }
     const double = new ApiDouble(options, authority, tls)
-    await new Promise<void>((resolve, reject) => {
-      double.#server.once('error', reject).listen(options.port ?? 0, '127.0.0.1', resolve)
-    })
+    await double.#listen(options.port ?? 0)
     return double
   }
 
@@ -261,12 +262,32 @@ export class ApiDouble implements AsyncDisposable {
     })
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** As a server that is down: connections are cut, and nobody listens. Objects can be changed meanwhile. */
+  async suspend(): Promise<void> {
+    this.#port = this.port
     for (const watch of [...this.#watches]) watch.close('reset')
     const closed = new Promise((resolve) => this.#server.close(resolve))
     this.#server.closeAllConnections()
     await closed
+  }
+
+  /** Ends suspend(): the same server, at the same port. */
+  async resume(): Promise<void> {
+    await this.#listen(this.#port)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#server.listening) await this.suspend()
     if (this.#authority !== undefined) await rm(this.#authority.folder, { recursive: true, force: true })
+  }
+
+  #listen(port: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject).listen(port, '127.0.0.1', () => {
+        this.#server.off('error', reject)
+        resolve()
+      })
+    })
   }
 
   #collection(plural: string): Collection {
