@@ -1,3 +1,4 @@
+import { errorText } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import { KubernetesMetadata } from '../collector/metadata/kubernetes.ts'
 import { ConfigMaps } from '../control/config-maps.ts'
@@ -45,7 +46,13 @@ export class KubernetesPart implements AsyncDisposable {
     const { enabled, kubeconfig, context, namespace } = config.kubernetes
     if (enabled === false || (enabled === 'auto' && kubeconfig === undefined && !isInCluster())) return undefined
     const own = log.child({ part: 'kubernetes' })
-    const access = await clusterAccess({ kubeconfig, context, namespace, log: own })
+    const access = await clusterAccess({ kubeconfig, context, namespace, log: own }).catch((error: unknown) => {
+      // A pod without a service account's token: nobody asked for Kubernetes, so the agent does without.
+      if (enabled !== 'auto' || kubeconfig !== undefined) throw error
+      own.warn({ err: errorText(error) }, 'in a cluster without access to its API: no names and filters from there')
+      return undefined
+    })
+    if (access === undefined) return undefined
     const client = new ApiClient(access, { userAgent: `sluice/${sluiceVersion()}` })
     return new KubernetesPart(client, config, process.env['POD_NAME'] ?? nodeName, own)
   }
