@@ -14,6 +14,7 @@ import { KernelCounts } from './kernel-counts.ts'
 import { Lock } from './lock.ts'
 import { Slices } from './slices.ts'
 import { Subjects } from './subjects.ts'
+import { forgetFormer } from './takeover.ts'
 import { collectTelemetry } from './telemetry.ts'
 
 /** Changes of endpoints are gathered for so long before they are written. */
@@ -113,6 +114,7 @@ export class KernelFilter implements RuleTarget, TelemetrySource, AsyncDisposabl
       await this.#writePlan(set, plan, slices)
       this.#subjects.open(set, classes)
       await this.#subjects.build(set, slices)
+      if (this.#force === undefined) await slices.yieldTo(this.#forgetFormer(set))
       await slices.yieldTo(this.#judge.prepare(rules, set, plan.exactBits))
       await this.#flushNow(slices)
       await slices.yieldTo(this.#bringIntoForce({ set, rules, plan, classes, nodeLabels }))
@@ -123,6 +125,8 @@ export class KernelFilter implements RuleTarget, TelemetrySource, AsyncDisposabl
     slices.end()
     this.#longestSliceMs = Math.max(this.#longestSliceMs, slices.longestMs)
     this.#lastApplyMs = performance.now() - began
+    // Nobody looked after what changed while the first set came into force.
+    if (this.#subjects.pending > 0) this.#flushSoon()
     return { generation: ++this.#generation, decisions: plan.decisions, tookMs: this.#lastApplyMs }
   }
 
@@ -141,7 +145,6 @@ export class KernelFilter implements RuleTarget, TelemetrySource, AsyncDisposabl
     this.#counts.begin(next.set, next.rules, next.plan)
     this.#drained.mark()
     if (former !== undefined) this.#subjects.close(former.set)
-    else await this.#dropStale()
     await this.#counts.closeFormer()
   }
 
@@ -164,24 +167,20 @@ export class KernelFilter implements RuleTarget, TelemetrySource, AsyncDisposabl
     }
   }
 
+  async #forgetFormer(set: FilterSet): Promise<void> {
+    const dropped = await forgetFormer(this.#maps, this.#subjects, set)
+    if (dropped > 0) this.#log.info({ addresses: dropped }, 'removed addresses of a former agent')
+  }
+
   #makeClasses(plan: KernelPlan): ClassTable {
     const { endpoints } = this.#state
     const { world, host } = endpoints.versions.reserved
     return new ClassTable(plan.endpoints, endpoints.get(world), endpoints.get(host))
   }
 
-  /** Addresses that a former agent wrote and that nobody has any more. */
-  async #dropStale(): Promise<void> {
-    let bytes: ArrayBufferLike | undefined
-    let words: Uint32Array = new Uint32Array(0)
-    const dropped = await this.#maps.deleteStaleAddresses((keys, at) => {
-      if (keys.buffer !== bytes) {
-        bytes = keys.buffer
-        words = new Uint32Array(bytes)
-      }
-      return this.#subjects.has(words, (keys.byteOffset + at) >> 2)
-    })
-    if (dropped > 0) this.#log.info({ addresses: dropped }, 'removed addresses of a former agent')
+  /** False: no rule is in force that leaves anything out, and the kernel neither judges nor counts. */
+  get isJudging(): boolean {
+    return this.#maps.generation().enabled
   }
 
   /** Counts, at most some seconds old. */
@@ -269,21 +268,23 @@ export class KernelFilter implements RuleTarget, TelemetrySource, AsyncDisposabl
 
   /** Once a second. */
   async #look(): Promise<void> {
-    const force = this.#force
-    if (force === undefined || this.#disposed) return
+    if (this.#force === undefined || this.#disposed) return
     try {
-      if (this.#isOutdated(force)) {
-        this.#renewedAt = performance.now()
-        await this.apply(force.rules)
-      } else {
-        await this.#lock.run(() => this.#counts.refresh())
-      }
+      await this.#lock.run(() => this.#renew())
     } catch (error) {
       this.#failures++
       this.#limiter.run('look', (held) =>
         this.#log.error({ err: errorText(error), held }, 'Cannot keep the filters in the kernel up to date'),
       )
     }
+  }
+
+  /** Asked inside of the lock: the rules in force are others after each apply() that this waited for. */
+  async #renew(): Promise<void> {
+    const force = this.#force!
+    if (!this.#isOutdated(force)) return this.#counts.refresh()
+    this.#renewedAt = performance.now()
+    await this.#apply(force.rules, performance.now())
   }
 
   /** The node's labels changed what rules mean, or so many endpoints came and went that the table of matches is full. */

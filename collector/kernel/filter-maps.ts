@@ -4,6 +4,7 @@ import {
   FILTER_CLASS,
   FILTER_RULES,
   FILTER_STATE,
+  FilterClassId,
   FilterLimit,
   FilterMatchId,
 } from '../../model/layouts.gen.ts'
@@ -226,6 +227,17 @@ export class FilterMaps {
       identity: value.getUint32(ENDPOINT_CONFIG.identity, true),
       classes: [classOf(0), classOf(1)],
       flags: value.getUint8(ENDPOINT_CONFIG.flags),
+    }
+  }
+
+  /** Has user space decide for all devices, as for new ones: what a former agent said of them means nothing to these rules. */
+  undecideDevices(set: FilterSet): void {
+    const value = new DataView(new ArrayBuffer(ENDPOINT_CONFIG.SIZE))
+    const key = new Uint8Array(4)
+    for (let more = this.#devices.nextKey(null, key); more; more = this.#devices.nextKey(key, key)) {
+      if (!this.#devices.lookup(key, bytes(value))) continue
+      value.setUint16(ENDPOINT_CONFIG.classes + 2 * set, FilterClassId.UNDECIDED, true)
+      this.#devices.update(key, bytes(value))
     }
   }
 
