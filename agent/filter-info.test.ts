@@ -82,6 +82,7 @@ async function setup(documents: readonly { kind: string; metadata: { name: strin
         lineBytes(flows, first, end, wants, undefined, { signal }),
     },
     hasKernel: false,
+    isJudging: () => false,
   })
   onTestFinished(() => filters[Symbol.dispose]())
   const { address } = await startApi(store, { deps: { filters } })
@@ -115,7 +116,9 @@ describe('AgentFilters', () => {
     ])
     const consumers = new Map(list.consumers.map((one: { name: string }) => [one.name, one]))
     expect(consumers.get('metric/flow')).toMatchObject({ count: { matched: 1200, kept: flow, left_out: 1200 - flow! } })
-    expect(consumers.get('log')).toMatchObject({ on: true, rules: 1, count: { kept: log } })
+    expect(consumers.get('log')).toMatchObject({ on: true, rules: 1, counted: true, count: { kept: log } })
+    // Nobody asks whether a metric without filters wants a flow.
+    expect(consumers.get('metric/icmp')).toMatchObject({ on: true, counted: false, count: { matched: 0, left_out: 0 } })
     const written = list.rules.filter(({ rule }: { rule: { kind: string } }) => rule.kind !== 'built in')
     expect(written).toMatchObject([
       { rule: { consumer: 'metric/flow', effect: 'include', text: 'from pod traffic/http, verdict dropped' } },

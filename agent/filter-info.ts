@@ -38,6 +38,8 @@ export interface AgentFiltersParts {
   readonly meters: CostMeters
   /** False: a replay. */
   readonly hasKernel: boolean
+  /** Whether the kernel judges, and so counts, the events of every consumer. */
+  readonly isJudging: () => boolean
 }
 
 /** A rule that matched nothing for so long is worth a word, milliseconds. */
@@ -81,7 +83,7 @@ export class AgentFilters implements FilterInfo, Disposable {
       resources: state.resources
         .map(({ source, ref, status }) => resourceMessage(source, ref, status))
         .sort((a, b) => (a.kind + a.name < b.kind + b.name ? -1 : 1)),
-      consumers: consumerMessages(rules, counted, rates),
+      consumers: consumerMessages(rules, counted, rates, this.#parts.isJudging()),
       rules: ruleMessages(rules, control.decisions(), counted, rates, problems),
       filtered_in_kernel: whole(counted.filteredInKernel),
       filtered_in_kernel_per_minute: rates.filteredInKernel,

@@ -16,7 +16,14 @@ import type { RuleProblem, RuleProblems } from '../control/analysis.ts'
 import type { ExplainedAmount, ExplainedConsumer, ExplainedRule, ExplainReport } from '../control/explain.ts'
 import type { ResourceRef, ResourceStatus } from '../control/resource.ts'
 import type { EventRates, FilterRates } from '../control/rule-rates.ts'
-import type { FilterCounts, FilterRule, RuleCounts, RuleDecision, RuleSet } from '../filters/rules.ts'
+import {
+  CONSUMER_BITS,
+  type FilterCounts,
+  type FilterRule,
+  type RuleCounts,
+  type RuleDecision,
+  type RuleSet,
+} from '../filters/rules.ts'
 
 /** A count, which is a double that is exact below 2^53. */
 export function whole(count: number): bigint {
@@ -46,22 +53,35 @@ export function resourceMessage(source: string, ref: ResourceRef, status: Resour
   }
 }
 
-export function consumerMessages(rules: RuleSet, counts: FilterCounts, rates: FilterRates): ListedConsumer[] {
+/** @param isJudging whether the kernel judges: user space counts for consumers alone that have to ask */
+export function consumerMessages(
+  rules: RuleSet,
+  counts: FilterCounts,
+  rates: FilterRates,
+  isJudging: boolean,
+): ListedConsumer[] {
   const byName = new Map(counts.consumers.map((consumer) => [consumer.name, consumer]))
-  return rules.consumers.map((consumer) => {
-    const count = byName.get(consumer.name)
+  return rules.consumers.map((consumer): ListedConsumer => {
+    const { name, rules: own } = consumer
+    const count = byName.get(name)
+    const rate = rates.consumers.get(name)
+    const isFiltered = own.length === 0 || own.some(isWritten)
     return {
-      name: consumer.name,
+      name,
       on: consumer.isOn,
-      rules: consumer.rules.length,
-      count: countMessage(
-        count?.events ?? 0,
-        count?.kept ?? 0,
-        count?.leftOut ?? 0,
-        rates.consumers.get(consumer.name),
-      ),
+      rules: own.length,
+      // What a metric's own rules leave out does not concern it: to icmp all that is not ICMP.
+      count: isFiltered
+        ? countMessage(count?.events ?? 0, count?.kept ?? 0, count?.leftOut ?? 0, rate)
+        : countMessage(count?.kept ?? 0, count?.kept ?? 0, 0, rate && { ...rate, matched: rate.kept, leftOut: 0 }),
+      counted: isJudging || consumer.bit === CONSUMER_BITS.LOG || own.some(isWritten),
     }
   })
+}
+
+/** Not part of the metric itself. */
+function isWritten({ origin }: FilterRule): boolean {
+  return origin.kind !== 'built in'
 }
 
 export function ruleMessages(

@@ -84,6 +84,7 @@ export class FilterPart implements AsyncDisposable {
       node: state,
       meters: costMeters(prometheus, jsonLog),
       hasKernel: kernel !== undefined,
+      isJudging: () => this.#kernelFilter?.isJudging ?? false,
     })
   }
 

@@ -18,7 +18,7 @@ export function listText(list: ListFiltersResponse, paint: Paint, wide: boolean)
     parts.push(list.troubles.map((text) => `${paint.red('trouble:')} ${text}\n`).join(''))
   }
   if (list.resources.length > 0) parts.push(resourcesText(list, paint))
-  parts.push(consumersText(list.consumers, paint))
+  parts.push(consumersText(list, paint))
   const rules = wide ? list.rules : list.rules.filter(({ rule }) => rule?.kind !== 'built in')
   if (rules.length > 0) parts.push(rulesText(list, rules, paint, wide))
   const problems = problemsText(list, paint)
@@ -83,20 +83,39 @@ export function resourceDetails(resource: FilterResource, paint: Paint): string 
 }
 
 /** The history is told of where it takes what nobody else wants: else it holds what the others do. */
-function consumersText(consumers: readonly ListedConsumer[], paint: Paint): string {
+function consumersText({ consumers, rules }: ListFiltersResponse, paint: Paint): string {
   const shown = consumers.filter(({ name, on }) => name !== 'history' || on)
-  const rows = shown.map(({ name, on, rules, count }) => [
-    name,
-    on ? 'on' : paint.dim('off'),
-    rules === 0 ? (on ? 'takes everything' : 'takes nothing') : `${rules} ${rules === 1 ? 'rule' : 'rules'}`,
+  const rows = shown.map((consumer) => [
+    consumer.name,
+    consumer.on ? 'on' : paint.dim('off'),
+    whatItTakes(consumer, rules),
+    ...(consumer.counted ? countTexts(consumer.count) : UNCOUNTED),
+  ])
+  const head = ['CONSUMER', 'STATE', 'RULES', 'EVENTS', 'KEPT', 'LEFT OUT', 'KEPT/MIN', 'LEFT OUT/MIN']
+  const table = formatTable([head, ...rows])
+  return shown.every(({ counted }) => counted) ? table : `${table}${UNCOUNTED_TEXT}`
+}
+
+const UNCOUNTED = ['-', '-', '-', '-', '-']
+const UNCOUNTED_TEXT = '- not counted: no filter asks, so nothing is judged for it.\n'
+
+function countTexts(count: ListedConsumer['count']): string[] {
+  return [
     withCommas(count?.matched ?? 0n),
     withCommas(count?.kept ?? 0n),
     withCommas(count?.left_out ?? 0n),
     rateText(count?.kept_per_minute ?? 0),
     rateText(count?.left_out_per_minute ?? 0),
-  ])
-  const head = ['CONSUMER', 'STATE', 'RULES', 'EVENTS', 'KEPT', 'LEFT OUT', 'KEPT/MIN', 'LEFT OUT/MIN']
-  return formatTable([head, ...rows])
+  ]
+}
+
+/** Rules that a metric has by itself are no filters: it is said that it takes what it is about. */
+function whatItTakes({ name, on, rules: count }: ListedConsumer, rules: readonly ListedRule[]): string {
+  if (!on) return 'takes nothing'
+  const builtIn = rules.filter(({ rule }) => rule?.consumer === name && rule.kind === 'built in').length
+  const written = count - builtIn
+  if (written > 0) return `${written} ${written === 1 ? 'rule' : 'rules'}`
+  return builtIn > 0 ? 'takes all of its kind' : 'takes everything'
 }
 
 /** Rules that a metric has by itself, icmp's `protocol icmp`, are for those who look closely. */
@@ -164,7 +183,7 @@ function kernelText(list: ListFiltersResponse): string {
   const lines = [`Never left the kernel: ${withCommas(list.filtered_in_kernel)} events${rate}.`]
   if (list.unattributed > 0n) {
     lines.push(
-      `Judged, but not counted by rule (the kernel's table of matches was full): ${withCommas(list.unattributed)}.`,
+      `Left to user space, whatever the rules: ${withCommas(list.unattributed)} events (of interfaces that had just come or gone, or with the kernel's tables full).`,
     )
   }
   if (list.rate_minutes > 0) {

@@ -45,6 +45,16 @@ const DENIED = {
   problems: [{ kind: 'shadowed', text: 'another rule matches all that it matches', other_rule: DROPS.id }],
 }
 
+/** Part of the metric itself: shown when wide. */
+const ICMP = {
+  ...DROPS,
+  id: 'metric/icmp include 1',
+  consumer: 'metric/icmp',
+  kind: 'built in',
+  name: 'icmp',
+  text: 'protocol icmp',
+}
+
 const LIST = ListFiltersResponse.fromPartial({
   node_name: 'node-1',
   time: at(600),
@@ -77,10 +87,12 @@ const LIST = ListFiltersResponse.fromPartial({
       name: 'metric/flow',
       on: true,
       rules: 1,
+      counted: true,
       count: { matched: 120_000n, kept: 20_000n, left_out: 100_000n, kept_per_minute: 400, left_out_per_minute: 2000 },
     },
-    { name: 'metric/dns', on: true, rules: 0, count: { matched: 7n, kept: 7n } },
-    { name: 'log', on: false, rules: 0 },
+    { name: 'metric/dns', on: true, rules: 0, counted: true, count: { matched: 7n, kept: 7n } },
+    { name: 'metric/icmp', on: true, rules: 1, counted: false },
+    { name: 'log', on: false, rules: 0, counted: true },
   ],
   rules: [
     {
@@ -91,6 +103,7 @@ const LIST = ListFiltersResponse.fromPartial({
       last_matched: at(590),
     },
     { rule: DENIED, count: { matched: 0n }, exact: false, since: at(300) },
+    { rule: ICMP, exact: true, since: at(300) },
   ],
   filtered_in_kernel: 98_765n,
   filtered_in_kernel_per_minute: 1975.4,
@@ -194,10 +207,12 @@ describe('sluice filters list', () => {
       warning: ContainerNetworkMetric/container-network-metric: "kube-system/*": the asterisk stands for itself
         second
 
-      CONSUMER      STATE   RULES              EVENTS    KEPT     LEFT OUT   KEPT/MIN   LEFT OUT/MIN
-      metric/flow   on      1 rule             120,000   20,000   100,000    400        2,000
-      metric/dns    on      takes everything   7         7        0          0          0
-      log           off     takes nothing      0         0        0          0          0
+      CONSUMER      STATE   RULES                   EVENTS    KEPT     LEFT OUT   KEPT/MIN   LEFT OUT/MIN
+      metric/flow   on      1 rule                  120,000   20,000   100,000    400        2,000
+      metric/dns    on      takes everything        7         7        0          0          0
+      metric/icmp   on      takes all of its kind   -         -        -          -          -
+      log           off     takes nothing           0         0        0          0          0
+      - not counted: no filter asks, so nothing is judged for it.
 
       CONSUMER      EFFECT    RULE                                     MATCHED   KEPT     LEFT OUT   MATCHED/MIN   LEFT OUT/MIN   DECIDED IN
       metric/flow   include   from pod traffic/http, verdict dropped   20,000    20,000   0          400           0              kernel
@@ -207,7 +222,7 @@ describe('sluice filters list', () => {
       shadowed: log include "reason Policy denied": another rule matches all that it matches ("from pod traffic/http, verdict dropped")
 
       Never left the kernel: 98,765 events, 1,975 a minute.
-      Judged, but not counted by rule (the kernel's table of matches was full): 3.
+      Left to user space, whatever the rules: 3 events (of interfaces that had just come or gone, or with the kernel's tables full).
       Rates are over the last 5.0 minutes, until 2026-09-21T14:23:20Z.
       "
     `)
@@ -230,7 +245,11 @@ describe('sluice filters list', () => {
       generation: 12,
       applied: '2026-09-21T14:18:20Z',
       resources: [{ source: 'directory', state: 'CONFIGURED', time: '2026-09-21T14:13:20Z' }, {}],
-      rules: [{ rule: { effect: 'include', place: 'kernel' }, count: { matched: 20_000 } }, { exact: false }],
+      rules: [
+        { rule: { effect: 'include', place: 'kernel' }, count: { matched: 20_000 } },
+        { exact: false },
+        { exact: true },
+      ],
       filtered_in_kernel: 98_765,
     })
   })

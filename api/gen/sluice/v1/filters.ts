@@ -245,7 +245,11 @@ export interface ListedConsumer {
   /** False takes nothing: a log that no resource asks for. */
   on: boolean;
   rules: number;
-  count: FilterCount | undefined;
+  count:
+    | FilterCount
+    | undefined;
+  /** False: it takes all that it can use, nobody judges its events, and the count means nothing. */
+  counted: boolean;
 }
 
 export interface ListedRule {
@@ -1527,7 +1531,7 @@ export const FilterCount: MessageFns<FilterCount> = {
 };
 
 function createBaseListedConsumer(): ListedConsumer {
-  return { name: "", on: false, rules: 0, count: undefined };
+  return { name: "", on: false, rules: 0, count: undefined, counted: false };
 }
 
 export const ListedConsumer: MessageFns<ListedConsumer> = {
@@ -1543,6 +1547,9 @@ export const ListedConsumer: MessageFns<ListedConsumer> = {
     }
     if (message.count !== undefined) {
       FilterCount.encode(message.count, writer.uint32(34).fork()).join();
+    }
+    if (message.counted !== false) {
+      writer.uint32(40).bool(message.counted);
     }
     return writer;
   },
@@ -1592,6 +1599,14 @@ export const ListedConsumer: MessageFns<ListedConsumer> = {
             message.count = FilterCount.decode(reader, reader.uint32());
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.counted = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1610,6 +1625,7 @@ export const ListedConsumer: MessageFns<ListedConsumer> = {
       on: isSet(object.on) ? globalThis.Boolean(object.on) : false,
       rules: isSet(object.rules) ? globalThis.Number(object.rules) : 0,
       count: isSet(object.count) ? FilterCount.fromJSON(object.count) : undefined,
+      counted: isSet(object.counted) ? globalThis.Boolean(object.counted) : false,
     };
   },
 
@@ -1627,6 +1643,9 @@ export const ListedConsumer: MessageFns<ListedConsumer> = {
     if (message.count !== undefined) {
       obj.count = FilterCount.toJSON(message.count);
     }
+    if (message.counted !== false) {
+      obj.counted = message.counted;
+    }
     return obj;
   },
 
@@ -1641,6 +1660,7 @@ export const ListedConsumer: MessageFns<ListedConsumer> = {
     message.count = (object.count !== undefined && object.count !== null)
       ? FilterCount.fromPartial(object.count)
       : undefined;
+    message.counted = object.counted ?? false;
     return message;
   },
 };
