@@ -110,7 +110,7 @@ function familiesClash(message: FlowFilterMessage): string | undefined {
  * @param metric that it filters, undefined for the log
  */
 export function adviseFilter(
-  { spec, message, path, effect }: AdvisedFilter,
+  { spec, message, path, effect, isAlone }: AdvisedFilter,
   metric: MetricFamily | undefined,
   warn: (problem: Problem) => void,
 ): void {
@@ -118,6 +118,8 @@ export function adviseFilter(
     warn({ path: [...path, ...at], text: remark('an empty list sets no condition; leave the field out') })
   }
   if (!Object.values(message).some((values) => Array.isArray(values) && values.length > 0)) {
+    // Alone and with nothing but a name it is how one asks for everything.
+    if (effect === 'include' && isAlone && Object.keys(spec).every((key) => key === 'name')) return
     const what =
       effect === 'include'
         ? 'matches every flow: other filters of the list change nothing'
@@ -139,6 +141,8 @@ export interface AdvisedFilter {
   readonly message: FlowFilterMessage
   readonly path: readonly PropertyKey[]
   readonly effect: RuleEffect
+  /** The only filter of its list. */
+  readonly isAlone: boolean
 }
 
 function adviseVerdicts(message: FlowFilterMessage, path: readonly PropertyKey[], warn: (problem: Problem) => void) {

@@ -302,7 +302,13 @@ describe('readDocument() and compileResource()', () => {
     ],
     [
       'a filter without conditions',
-      filter('name: all'),
+      log({ includefilters: [{ name: 'all' }, { protocol: ['tcp'] }] }),
+      [`${I}: matches every flow: other filters of the list change nothing`],
+    ],
+    ['a filter without conditions, alone', filter('name: all'), []],
+    [
+      'a filter whose conditions were forgotten',
+      filter('from: {}'),
       [`${I}: matches every flow: other filters of the list change nothing`],
     ],
     [

@@ -91,7 +91,7 @@ function* compileSteps(resource: FilterResource): Generator<undefined, CompileRe
       const path = [...list.path, index]
       const message = flowFilterOf(spec, path, warn)
       drafts.push({ list, spec, path, message })
-      adviseFilter({ spec, message, path, effect: list.effect }, list.metric, warn)
+      adviseFilter({ spec, message, path, effect: list.effect, isAlone: list.specs.length === 1 }, list.metric, warn)
       yield
     }
   }
