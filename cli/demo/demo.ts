@@ -1,15 +1,16 @@
-import { mkdirSync, mkdtempSync } from 'node:fs'
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ObserverClient } from '../../api/client.ts'
 import { DEMO_LAB, DEMO_RECORDING, Lab, packagePath } from '../../lab/index.ts'
+import { aborted } from '../commands/lab.ts'
 import { ledgerText } from '../commands/ledger.ts'
 import { examine, obstacles } from '../doctor/index.ts'
 import { EXIT_FAILED } from '../exit-codes.ts'
 import { type Io, writeText } from '../io.ts'
 import { type Paint, paintFor } from '../paint.ts'
-import { followFlows } from './follow.ts'
+import { followFlows, sumUp } from './follow.ts'
 import { temporaryPins } from './pins.ts'
 import { type LocalPlaces, localPlaces, placeSettings } from './places.ts'
 import { startAgent } from './run-agent.ts'
@@ -20,10 +21,16 @@ import { FlowSummary } from './summary.ts'
  *   2. Build the lab, start the agent on its node, in this process, then the pods' processes.
  *   3. Say where log, metrics and gRPC are; show flows through gRPC, as any user would.
  *   4. At the end: stop the traffic, show what was seen and the ledger, stop the agent, remove everything but the log.
+ *
+ * Filters are files of a directory of the demo's own, which has one to begin with: log everything. The screen's own
+ * query wants every flow; with --quiet there is none, so that what filters leave out stays in the kernel.
  */
 
 /** Time for the last packets to pass through the agent before the ledger is read: many drains of 10 ms. */
 const SETTLE_MS = 500
+
+/** What the log holds until a reader changes it. */
+const FIRST_FILTER = 'examples/filters/log-everything.yaml'
 
 export interface DemoOptions {
   readonly labFile: string | undefined
@@ -39,6 +46,8 @@ export interface DemoOptions {
 interface DemoPlaces extends LocalPlaces {
   readonly instance: string
   readonly logPath: string
+  /** Of filter resources. */
+  readonly filters: string
 }
 
 /** @returns exit code */
@@ -52,10 +61,12 @@ export async function runDemo(io: Io, options: DemoOptions): Promise<number> {
     await writeText(io.stderr, cannotText(lacks, paint))
     return EXIT_FAILED
   }
+  const directory = mkdtempSync(join(tmpdir(), 'sluice-demo-'))
   const places: DemoPlaces = {
     ...(await localPlaces()),
     instance: `demo-${process.pid}`,
-    logPath: options.logPath ?? join(mkdtempSync(join(tmpdir(), 'sluice-demo-')), 'events.log'),
+    logPath: options.logPath ?? join(directory, 'events.log'),
+    filters: join(directory, 'filters'),
   }
   const stop = new AbortController()
   const onSignal = () => stop.abort()
@@ -65,12 +76,15 @@ export async function runDemo(io: Io, options: DemoOptions): Promise<number> {
     return await show(io, options, places, stop)
   } finally {
     io.signal.removeEventListener('abort', onSignal)
+    rmSync(options.logPath === undefined ? places.filters : directory, { recursive: true, force: true })
   }
 }
 
 async function show(io: Io, options: DemoOptions, places: DemoPlaces, stop: AbortController): Promise<number> {
   const paint = paintFor(io)
   mkdirSync(dirname(places.logPath), { recursive: true })
+  mkdirSync(places.filters)
+  copyFileSync(packagePath(FIRST_FILTER), join(places.filters, basename(FIRST_FILTER)))
   await writeText(io.stdout, 'Building the lab ...\n')
   // Pods get their processes when the agent watches: it sees every flow from its first packet.
   await using lab = await Lab.up(options.labFile ?? packagePath(DEMO_LAB), { id: places.instance, workloads: false })
@@ -87,11 +101,13 @@ async function show(io: Io, options: DemoOptions, places: DemoPlaces, stop: Abor
       await lab.startWorkloads()
       const timer = options.forMs === undefined ? undefined : setTimeout(() => stop.abort(), options.forMs)
       using client = await ObserverClient.create({ server: places.grpc, withExtensions: true })
-      await followFlows(io, client, summary, { signal: stop.signal, quiet: options.quiet })
+      if (options.quiet) await aborted(stop.signal)
+      else await followFlows(io, client, summary, { signal: stop.signal, quiet: false })
       clearTimeout(timer)
       await writeText(io.stdout, '\nStopping ...\n')
       await lab.stopWorkloads()
       await sleep(SETTLE_MS)
+      if (options.quiet) await sumUp(client, summary)
       await writeText(io.stdout, `\n${summary.text()}\n${ledgerText(await client.ledger(), paint, false)}\n`)
     }
   } finally {
@@ -114,6 +130,7 @@ function agentSettings(lab: Lab, places: DemoPlaces, pinPath: string): Record<st
     'kernel.pinPath': pinPath,
     'metadata.file': lab.metadataPath,
     'log.path': places.logPath,
+    'filters.directory': places.filters,
     ...placeSettings(places),
   }
 }
@@ -128,6 +145,7 @@ function bannerText(lab: Lab, places: DemoPlaces, options: DemoOptions, paint: P
     ),
     `${end}, and leaves nothing but the log.\n\n`,
     row('log', places.logPath, 'flows as JSON lines'),
+    row('filters', places.filters, `copy examples/filters/*.yaml there; sluice filters list --server ${places.grpc}`),
     row('metrics', `http://${places.metrics}/metrics`, 'for Prometheus, or curl'),
     row('gRPC', places.grpc, `sluice observe --server ${places.grpc} -f, hubble observe --server ${places.grpc}`),
     row('health', `http://${places.health}/readyz`, ''),

@@ -6,6 +6,8 @@ import type { FlowSummary } from './summary.ts'
 
 /** Flows from before the reader came that are shown too. */
 const BACKLOG = 1000n
+/** More than any history holds. */
+const ALL = 1n << 40n
 
 /** Shows flows as any user would see them, by gRPC, until the signal fires. */
 export async function followFlows(
@@ -29,4 +31,9 @@ export async function followFlows(
     await out.write(printer.print(response))
     await out.flush()
   }
+}
+
+/** Adds all flows that the agent holds to a summary, without following them. */
+export async function sumUp(client: ObserverClient, summary: FlowSummary): Promise<void> {
+  for await (const { flow } of client.getFlows({ number: ALL })) if (flow) summary.add(flow)
 }

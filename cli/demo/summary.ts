@@ -38,7 +38,7 @@ export class FlowSummary {
       return top.length === 0 ? [] : [formatTable([[head, 'FLOWS'], ...top.map(([name, n]) => [name, withCommas(n)])])]
     }
     return [
-      `${withCommas(this.flows)} flows were shown.\n`,
+      `${withCommas(this.flows)} flows were seen.\n`,
       ...table('PROTOCOL', this.#protocols),
       ...table('BETWEEN', this.#pairs),
       ...table('DROPPED BY THE KERNEL', this.#drops),

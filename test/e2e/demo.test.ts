@@ -110,7 +110,7 @@ describeKernel('sluice demo', () => {
     expect(await (await fetch(metrics!)).text()).toMatch(/^hubble_flows_processed_total\{/m)
 
     expect(await demo.end('SIGINT')).toBe(0)
-    expect(demo.stdout).toMatch(/flows were shown\.[\s\S]*The ledger closes\.[\s\S]*The log stays: /)
+    expect(demo.stdout).toMatch(/flows were seen\.[\s\S]*The ledger closes\.[\s\S]*The log stays: /)
     expect(demo.stderr).toBe('')
     expect(traces(demo.id)).toEqual(NOTHING)
     await expect(fetch(metrics!)).rejects.toThrow()
