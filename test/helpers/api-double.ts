@@ -265,7 +265,6 @@ export class ApiDouble implements AsyncDisposable {
   /** As a server that is down: connections are cut, and nobody listens. Objects can be changed meanwhile. */
   async suspend(): Promise<void> {
     this.#port = this.port
-    for (const watch of [...this.#watches]) watch.close('reset')
     const closed = new Promise((resolve) => this.#server.close(resolve))
     this.#server.closeAllConnections()
     await closed
