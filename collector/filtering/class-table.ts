@@ -32,7 +32,7 @@ export class ClassTable {
   #masks = new Uint8Array(64 * PAIR_BYTES)
   #next: number = FilterClassId.FIRST
   /** Numbers whose masks are not written yet. */
-  #dirty: number[] = []
+  readonly #dirty: number[] = []
 
   /** @param world, host the endpoints that the classes of these names are for */
   constructor(
@@ -87,13 +87,13 @@ export class ClassTable {
   /** Writes the masks that are new, neighbours with one call. */
   flush(write: WriteClasses): void {
     const dirty = this.#dirty.sort((a, b) => a - b)
-    this.#dirty = []
-    for (let i = 0; i < dirty.length; ) {
-      const first = dirty[i]!
+    while (dirty.length > 0) {
+      const first = dirty[0]!
       let count = 1
-      while (dirty[i + count] === first + count) count++
+      while (dirty[count] === first + count) count++
       write(first, this.#masks.subarray(first * PAIR_BYTES, (first + count) * PAIR_BYTES))
-      i += count
+      // Not before: one that is refused is written with the next ones.
+      dirty.splice(0, count)
     }
   }
 

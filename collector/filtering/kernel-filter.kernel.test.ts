@@ -18,6 +18,7 @@ import {
 } from '../../test/helpers/kernel-filter-node.ts'
 import { KernelPrograms } from '../../test/helpers/kernel-programs.ts'
 import { describeKernel } from '../../test/helpers/privileged.ts'
+import { FilterMaps } from '../kernel/filter-maps.ts'
 import { KernelFilter } from './index.ts'
 
 describeKernel('KernelFilter', () => {
@@ -140,6 +141,49 @@ describeKernel('KernelFilter', () => {
     refuses = false
     await filter.apply(next)
     expect(send('10.0.0.2')).toBe(0b10)
+  })
+
+  it('writes again what the kernel refused', async () => {
+    const k = new KernelPrograms({ programs: ['pod_egress', 'flow_sweep'], constants: { per_packet: 1 } })
+    const { state, judge, send } = makeNode(k)
+    const filter = new KernelFilter({ maps: k, ring: k.ring, state, judge })
+    onTestFinished(() => filter[Symbol.asyncDispose]())
+    state.upsertPod(facts('shop', 'old', '10.0.0.3'))
+    await filter.apply(
+      setOf(
+        consumer(0, rule('a', pod('shop', 'web', 'destination'))),
+        consumer(1, rule('b', pod('shop', 'client'))),
+        consumer(2, rule('c', identity('destination', 2))),
+      ),
+    )
+    const { setAddresses, deleteAddresses, setDevice } = FilterMaps.prototype
+    const restore = () => Object.assign(FilterMaps.prototype, { setAddresses, deleteAddresses, setDevice })
+    onTestFinished(() => void restore())
+    const refuse = () => {
+      throw new Error('no memory')
+    }
+    Object.assign(FilterMaps.prototype, { setAddresses: refuse, setDevice: refuse })
+    state.upsertPod(facts('shop', 'web', '10.0.0.2'))
+    state.upsertPod(facts('shop', 'old', '10.0.0.9'))
+    state.upsertPod(facts('other', 'client', '10.0.0.1', { uid: 'another', nodeName: NODE }))
+    await expect(filter.settled()).rejects.toThrow('no memory')
+    Object.assign(FilterMaps.prototype, { deleteAddresses: refuse })
+    await expect(filter.settled()).rejects.toThrow('no memory')
+    restore()
+    await filter.settled()
+    expect([send('10.0.0.2'), send('10.0.0.3')]).toEqual([0b001, 0b100])
+    const gauges = new Map<string, number>()
+    filter.collect({ counter() {}, gauge: (name, _help, value) => void gauges.set(name, value) })
+    expect(gauges.get('sluice_filter_kernel_pending')).toBe(0)
+    // Each in its own place.
+    for (let i = 0; i < 4; i++) state.upsertPod(facts('shop', `more-${i}`, `10.0.1.${i}`))
+    expect(gauges.get('sluice_filter_kernel_addresses')).toBe(3)
+    await filter.settled()
+    filter.collect({ counter() {}, gauge: (name, _help, value) => void gauges.set(name, value) })
+    expect(gauges.get('sluice_filter_kernel_addresses')).toBe(7)
+    expect(Array.from({ length: 4 }, (_, i) => send(`10.0.1.${i}`))).toEqual([0, 0, 0, 0])
+    // No class but those of: the world, the host, web, client, and who is none of them.
+    expect(gauges.get('sluice_filter_kernel_classes')).toBeLessThanOrEqual(6)
   })
 
   it('goes on with what a former agent left, until it has rules of its own', async () => {

@@ -28,7 +28,7 @@ const TICK_MS = 1000
 const DRAIN_TIMEOUT_MS = 2000
 /** Ports and prefixes of one write: some milliseconds. */
 const WRITE_ENTRIES = 4096
-/** A full table of matches is emptied by applying the rules once more, not more often than this. */
+/** Full tables are emptied by applying the rules once more, not more often than this. */
 const RENEW_MS = 60_000
 
 export interface KernelFilterOptions {
@@ -287,10 +287,14 @@ export class KernelFilter implements RuleTarget, TelemetrySource, AsyncDisposabl
     await this.#apply(force.rules, performance.now())
   }
 
-  /** The node's labels changed what rules mean, or so many endpoints came and went that the table of matches is full. */
+  /**
+   * The node's labels changed what rules mean, or so many endpoints came and went that the table of matches is full, or
+   * classes are held for writes that were refused.
+   */
   #isOutdated({ set, plan, nodeLabels }: Force): boolean {
     if (plan.readsNodeLabels && this.#state.nodeLabels !== nodeLabels) return true
-    return this.#maps.matchesUsed(set) >= MAX_MATCHES && performance.now() - this.#renewedAt > RENEW_MS
+    if (performance.now() - this.#renewedAt <= RENEW_MS) return false
+    return this.#maps.matchesUsed(set) >= MAX_MATCHES || this.#subjects.holdsClasses
   }
 }
 

@@ -34,6 +34,8 @@ const UNKNOWN_DEVICE: DeviceState = { classes: [NO_CLASS, NO_CLASS], flags: 0 }
 export class Subjects implements Disposable {
   /** Addresses that found no room in the kernel's table; they are tried again. */
   refused = 0
+  /** The kernel refused writes since a set was opened: classes that they had to give up are held as long as that set is. */
+  holdsClasses = false
   readonly #maps: FilterMaps
   readonly #endpoints: EndpointTable
   readonly #mirror = new AddressMirror(FilterLimit.ADDRESSES + SLACK)
@@ -46,6 +48,8 @@ export class Subjects implements Disposable {
   readonly #values = new Uint8Array(BATCH * ADDRESS_ENTRY.SIZE)
   #networks: Classes[] = []
   #networksDirty = true
+  /** What was written since flush() told of it may change the answers for flows that live. */
+  #isChanged = false
   /** Slots of addresses that found no room. */
   #unwritten: number[] = []
 
@@ -95,6 +99,7 @@ export class Subjects implements Disposable {
   open(set: FilterSet, table: ClassTable): void {
     this.close(set)
     this.#tables[set] = table
+    this.holdsClasses = false
     // They get their classes with the next write of all.
     this.#networksDirty = true
   }
@@ -132,33 +137,48 @@ export class Subjects implements Disposable {
    * @returns whether a flow that is judged again may get another answer
    */
   async flush(inForce: FilterSet, slices: Slices = new Slices()): Promise<boolean> {
-    let changed = false
     for (const slot of this.#unwritten.splice(0)) if (this.#mirror.refs[slot] !== 0) this.#mirror.mark(slot)
     while (this.#mirror.dirtyCount > 0) {
-      if (this.#flushAddresses(inForce)) changed = true
+      const slots = this.#mirror.takeDirty(BATCH)
+      this.#attempt(
+        () => this.#flushAddresses(slots, inForce),
+        () => slots.forEach((slot) => void this.#mirror.mark(slot)),
+      )
       if (slices.isOver) await slices.next()
     }
-    if (this.#networksDirty) {
-      await slices.yieldTo(this.#flushNetworks())
-      changed = true
-    }
+    if (this.#networksDirty) await slices.yieldTo(this.#flushNetworks())
     // Copied: a device may change while the loop lets others in.
     for (const ifindex of [...this.#dirtyDevices]) {
       this.#dirtyDevices.delete(ifindex)
-      if (this.#flushDevice(ifindex, inForce)) changed = true
+      this.#attempt(
+        () => this.#flushDevice(ifindex, inForce),
+        () => this.#dirtyDevices.add(ifindex),
+      )
       if (slices.isOver) await slices.next()
     }
     slices.end()
+    const changed = this.#isChanged
+    this.#isChanged = false
     return changed
+  }
+
+  /** Writes, or notes that it is still to be written: what the kernel refused for want of memory it may take later. */
+  #attempt(write: () => boolean, again: () => void): void {
+    try {
+      if (write()) this.#isChanged = true
+    } catch (error) {
+      again()
+      this.holdsClasses = true
+      throw error
+    }
   }
 
   [Symbol.dispose](): void {
     for (const one of this.#subscriptions) one[Symbol.dispose]()
   }
 
-  #flushAddresses(inForce: FilterSet): boolean {
+  #flushAddresses(slots: readonly number[], inForce: FilterSet): boolean {
     const mirror = this.#mirror
-    const slots = mirror.takeDirty(BATCH)
     const gone: number[] = []
     const there: number[] = []
     let changed = false
@@ -179,6 +199,8 @@ export class Subjects implements Disposable {
     this.#flushClasses()
     this.#delete(gone)
     this.#write(there)
+    // Not before all is written: what is tried again has its slots.
+    for (const slot of gone) mirror.drop(slot)
     // Last: until now the kernel could still find them by these addresses.
     for (const classes of released) this.#release(classes)
     return changed
@@ -201,7 +223,6 @@ export class Subjects implements Disposable {
     if (slots.length === 0) return
     for (const [i, slot] of slots.entries()) this.#putKey(slot, i)
     this.#maps.deleteAddresses(this.#keys, slots.length)
-    for (const slot of slots) this.#mirror.drop(slot)
   }
 
   #write(slots: readonly number[]): void {
@@ -276,9 +297,18 @@ export class Subjects implements Disposable {
     })
     this.#networks = networks.map(({ classes }) => classes)
     this.#flushClasses()
-    await this.#maps.setNetworks(
-      networks.map((one) => ({ ...one, classes: [shown(one.classes[0]), shown(one.classes[1])] as const })),
-    )
+    const shownNetworks = networks.map((one) => ({
+      ...one,
+      classes: [shown(one.classes[0]), shown(one.classes[1])] as const,
+    }))
+    this.#isChanged = true
+    try {
+      await this.#maps.setNetworks(shownNetworks)
+    } catch (error) {
+      this.#networksDirty = true
+      this.holdsClasses = true
+      throw error
+    }
     for (const classes of old) this.#release(classes)
   }
 }
