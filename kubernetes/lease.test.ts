@@ -8,7 +8,7 @@ async function setUp() {
   const api = await ApiDouble.start()
   onTestFinished(() => api[Symbol.asyncDispose]())
   const candidate = (identity: string, more: Partial<LeaderElectorOptions> = {}) => {
-    const client = new ApiClient(api.access(), { idleMs: 200 })
+    const client = new ApiClient(api.access(), { idleMs: 5000 })
     const told: boolean[] = []
     const elector = new LeaderElector({
       client,
