@@ -1,6 +1,8 @@
+import { randomInt } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { errorText, SluiceError } from '../../base/errors.ts'
 import type { Disposables } from '../../base/lifetime.ts'
+import { FILTER_STATE } from '../../model/layouts.gen.ts'
 import { type BpfMap, BpfObject, type BpfProgram, hasTracepoint, supportsTcx } from '../../native/index.ts'
 import { DatapathState, hash64, layoutsHash, STATE_MAP } from './datapath-state.ts'
 import { kernelBase } from './kernel-symbols.ts'
@@ -87,6 +89,8 @@ function partsOf(options: DatapathOptions, owned: Disposables): LoadedParts {
   load(object)
   const maps = takeMaps(object, owned)
   const programs = takePrograms(object, missing, owned)
+  if (reused.has('flows') && !reused.has('filter_state'))
+    renumber(maps.get('filter_state')!, retiring.get('filter_state'))
   if (pins) pinNew(pins, state, maps, reused)
   return {
     options,
@@ -220,6 +224,20 @@ function takePrograms(object: BpfObject, missing: readonly string[], owned: Disp
     programs.set(name, owned.use(object.program(name)))
   }
   return programs
+}
+
+/**
+ * Flows remember what rules of the former agent's numbers said of them: rules of new tables get numbers far from those
+ * (lib/evaluate.h keeps 18 bits), until the sweep has taken the old ones out.
+ */
+function renumber(filterState: BpfMap, former: BpfMap | undefined): void {
+  const value = new DataView(new ArrayBuffer(FILTER_STATE.SIZE))
+  const bytes = new Uint8Array(value.buffer)
+  const at = FILTER_STATE.generation
+  if (!former?.lookup(new Uint8Array(4), bytes)) value.setUint32(at, randomInt(2 ** 32 - 1), true)
+  value.setUint32(at, (value.getUint32(at, true) + 2 ** 17) >>> 0, true)
+  value.setUint32(FILTER_STATE.enabled, 0, true)
+  filterState.update(new Uint8Array(4), bytes)
 }
 
 function pinNew(
