@@ -88,20 +88,25 @@ describe('Judge.wants()', () => {
     ])
   })
 
-  test("believes the kernel's bit of an exact consumer, and asks for the others", async () => {
+  test("believes the kernel's bit of an exact consumer, and of others that they do not take it", async () => {
     const { judge, wants } = make()
     await commit(judge, set(consumer(1, [rule('a', port(80))]), consumer(2, [rule('b', port(80))])), 1, 0b10)
     judge.trust(true)
     // Whatever the flow is: the kernel said yes to 1, no to 2.
     expect(wants(1, { dstPort: 22, consumers: SET + 0b10 })).toBe(true)
     expect(wants(1, { dstPort: 80, consumers: SET + 0b100 })).toBe(false)
-    expect(wants(2, { dstPort: 80, consumers: SET + 0b10 })).toBe(true)
+    // Of the other one, its no alone.
+    expect(wants(2, { dstPort: 80, consumers: SET + 0b10 })).toBe(false)
+    expect(wants(2, { dstPort: 80, consumers: SET + 0b110 })).toBe(true)
     expect(wants(2, { dstPort: 22, consumers: SET + 0b110 })).toBe(false)
     expect(wants(1, { dstPort: 80, consumers: SET + UNDECIDED })).toBe(true)
     expect(wants(1, { dstPort: 80, consumers: 0xffff_ffff })).toBe(true)
     expect(wants(1, { dstPort: 22, consumers: 0xffff_ffff })).toBe(false)
     // What the kernel decided is counted there.
-    expect(judge.counts().consumers[0]).toEqual({ name: 'consumer/1', events: 3, kept: 2, leftOut: 1 })
+    expect(judge.counts().consumers).toEqual([
+      { name: 'consumer/1', events: 3, kept: 2, leftOut: 1 },
+      { name: 'consumer/2', events: 2, kept: 1, leftOut: 1 },
+    ])
   })
 
   test('believes nothing before it is told to', async () => {

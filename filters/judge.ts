@@ -12,8 +12,8 @@ export interface JudgeOptions {
 }
 
 /**
- * Who takes a flow, in JavaScript. Where the kernel decided exactly, its bit in the record is the answer; else the rules
- * are asked.
+ * Who takes a flow, in JavaScript. Where the kernel decided exactly, its bit in the record is the answer; where it decided
+ * in part, a bit that is not set; else the rules are asked.
  *
  * Records of the set before the present one are still on their way when a set comes into force, in the ring and in
  * exporters that read the history later: both sets are kept, and the record says which judged it. A record that is older
@@ -49,9 +49,12 @@ export class Judge implements RuleTarget {
     const set = isJudged ? this.#setOf(current, consumers, view.sequence) : undefined
     const consumer = (set ?? current).consumers[bit]
     if (consumer === undefined) return false
-    if (!isJudged || !consumer.isExact) return consumer.judge(view)
-    // The kernel has counted it, also where its answer is not believed.
-    return set === undefined ? consumer.accepts(view) : ((consumers >>> bit) & 1) === 1
+    if (!isJudged) return consumer.judge(view)
+    const isTaken = ((consumers >>> bit) & 1) === 1
+    // What the kernel takes for a consumer that it does not decide exactly is decided, and counted, here.
+    if (isTaken && !consumer.isExact) return consumer.judge(view)
+    // All else the kernel has counted, also where its answer is not believed.
+    return set === undefined ? consumer.accepts(view) : isTaken
   }
 
   /** Would the present set have a consumer take the flow? Asks the rules alone and counts nothing. */
