@@ -142,7 +142,8 @@ export function durationText(ns: bigint, exact = false): string {
   return minutes > 0 ? `${minutes}m${seconds}` : seconds
 }
 
-function componentsText(agent: GetStatusResponse, color: boolean): string {
+/** One line for each part of an agent. */
+export function componentsText(agent: GetStatusResponse, color: boolean): string {
   const paint = (code: number, text: string) => (color ? `\x1b[${code}m${text}\x1b[0m` : text)
   const stateText = (state: ComponentState) => {
     const name = nameOf(ComponentState, state).replace('COMPONENT_STATE_', '').toLowerCase()
@@ -153,7 +154,8 @@ function componentsText(agent: GetStatusResponse, color: boolean): string {
   const rows = agent.components.map((part) => [
     part.name,
     stateText(part.state),
-    [part.message, detailsText(part.details)].filter((text) => text !== '').join('; '),
+    // Of a wrong filter resource there are several lines.
+    [part.message.replace(/\s*\n\s*/g, '; '), detailsText(part.details)].filter((text) => text !== '').join('; '),
   ])
   const head = `Node ${agent.node_name}: Sluice ${agent.version} on Linux ${agent.kernel_release}, up ${uptime}\n`
   return `${head}${formatTable([['PART', 'STATE', 'MESSAGE'], ...rows])}`

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import { NodeState } from '../../api/gen/relay/relay.ts'
-import type { GetLedgerResponse } from '../../api/gen/sluice/v1/agent.ts'
+import { type GetLedgerResponse, GetStatusResponse } from '../../api/gen/sluice/v1/agent.ts'
 import { Paint } from '../paint.ts'
 import { formatTable, withCommas } from '../table.ts'
 import { findingsText } from './doctor.ts'
 import { ledgerJson, ledgerText } from './ledger.ts'
 import { namespacesText, nodesText } from './list.ts'
-import { durationText, flowsPerSecond, serverStatusJson, statusText } from './status.ts'
+import { componentsText, durationText, flowsPerSecond, serverStatusJson, statusText } from './status.ts'
 
 const STATUS = {
   num_flows: 4095n,
@@ -49,6 +49,14 @@ describe('statusText()', () => {
       /^4,095 +4,095 +123,456 +21\.10 +26\.291s +N\/A +N\/A +sluice v0\.1\.0$/,
     )
     expect(text('dict')).toContain('              UPTIME: 26.291s\n')
+  })
+
+  test('a part has one line, however many its message has', () => {
+    const message = 'ContainerNetworkLog "x" is not in force: a.yaml:3: first\n  a.yaml:4: second'
+    const agent = GetStatusResponse.fromPartial({ components: [{ name: 'filters', state: 2, message }] })
+    const lines = componentsText(agent, false).trimEnd().split('\n')
+    expect(lines).toHaveLength(3)
+    expect(lines[2]).toMatch(/^filters +degraded +.*: a\.yaml:3: first; a\.yaml:4: second$/)
   })
 
   test('JSON has 64-bit numbers as text and wrappers only where set', () => {

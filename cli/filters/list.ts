@@ -77,7 +77,7 @@ export function resourceDetails(resource: FilterResource, paint: Paint): string 
   const [, ...more] = resource.message.split('\n')
   const name = `${resource.kind}/${resource.name}`
   return [
-    ...more.map((line) => `  ${line.trim()}\n`),
+    ...more.map((line) => `${paint.red('also:')} ${name}: ${line.trim()}\n`),
     ...resource.warnings.map((warning) => `${paint.yellow('warning:')} ${name}: ${warning}\n`),
   ].join('')
 }
@@ -179,17 +179,14 @@ function problemsText(list: ListFiltersResponse, paint: Paint): string {
 }
 
 function kernelText(list: ListFiltersResponse): string {
-  const rate = list.rate_minutes > 0 ? `, ${rateText(list.filtered_in_kernel_per_minute)} a minute` : ''
+  const rate = list.filtered_in_kernel > 0n ? `, ${rateText(list.filtered_in_kernel_per_minute)} a minute` : ''
   const lines = [`Never left the kernel: ${withCommas(list.filtered_in_kernel)} events${rate}.`]
   if (list.unattributed > 0n) {
     lines.push(
       `Left to user space, whatever the rules: ${withCommas(list.unattributed)} events (of interfaces that had just come or gone, or with the kernel's tables full).`,
     )
   }
-  if (list.rate_minutes > 0) {
-    lines.push(
-      `Rates are over the last ${list.rate_minutes.toFixed(1)} minutes, until ${formatTime(list.time, 'RFC3339')}.`,
-    )
-  }
+  const span = list.rate_minutes > 0 ? `the last ${list.rate_minutes.toFixed(1)} minutes` : 'less than a minute yet'
+  lines.push(`Rates are over ${span}, until ${formatTime(list.time, 'RFC3339')}.`)
   return `${lines.join('\n')}\n`
 }

@@ -205,7 +205,7 @@ describe('sluice filters list', () => {
       ContainerNetworkMetric/container-network-metric   directory   CONFIGURED   Configured   2         10m0s   in force
       ContainerNetworkLog/bad                                       FAILED       Invalid      0         10s     first ...
       warning: ContainerNetworkMetric/container-network-metric: "kube-system/*": the asterisk stands for itself
-        second
+      also: ContainerNetworkLog/bad: second
 
       CONSUMER      STATE   RULES                   EVENTS    KEPT     LEFT OUT   KEPT/MIN   LEFT OUT/MIN
       metric/flow   on      1 rule                  120,000   20,000   100,000    400        2,000
