@@ -54,8 +54,13 @@ function collectRules(sink: TelemetrySink, rules: RuleSet, counts: FilterCounts)
       if (++told > MAX_RULES) continue
       const labels = ruleLabels(name, rule)
       sink.counter('sluice_filter_rule_matched_total', 'Events that matched a rule', count.matched, labels)
-      sink.counter('sluice_filter_rule_kept_total', 'Of those, events that the consumer took', count.kept, labels)
-      const leftOut = 'Of those, events that the consumer did not take'
+      sink.counter(
+        'sluice_filter_rule_kept_total',
+        'Events that matched a rule and that its consumer took',
+        count.kept,
+        labels,
+      )
+      const leftOut = 'Events that matched a rule and that its consumer did not take'
       sink.counter('sluice_filter_rule_left_out_total', leftOut, count.leftOut, labels)
     }
   }
