@@ -55,6 +55,16 @@ export class FilterTotals {
     total.kept += kept
   }
 
+  /** Adds all of it to other sums. */
+  addTo(into: FilterTotals): void {
+    into.filteredInKernel += this.filteredInKernel
+    into.unattributed += this.unattributed
+    for (const [id, { matched, kept, leftOut, isExact }] of this.#rules) {
+      into.addRule(id, matched, kept, leftOut, isExact)
+    }
+    for (const [name, { events, kept }] of this.#consumers) into.addConsumer(name, events, kept)
+  }
+
   /** A copy to add to, so that counts that are still growing elsewhere can be read at any moment. */
   copy(): FilterTotals {
     const copy = new FilterTotals()

@@ -130,9 +130,7 @@ export class Judge implements RuleTarget {
 
   /** What was decided here, added to the sums of another counter. */
   addCounts(into: FilterTotals): void {
-    const { rules, consumers } = this.#ownTotals().counts()
-    for (const { id, matched, kept, leftOut } of rules) into.addRule(id, matched, kept, leftOut)
-    for (const { name, events, kept } of consumers) into.addConsumer(name, events, kept)
+    this.#ownTotals().addTo(into)
   }
 
   /** Counts of what was decided here. */

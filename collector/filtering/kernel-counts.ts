@@ -4,21 +4,25 @@ import { type KernelPlan, MASK_BYTES, MatchCounts } from '../../filters/kernel/i
 import type { FilterCounts, RuleSet } from '../../filters/rules.ts'
 import { EventKind } from '../../model/layouts.gen.ts'
 import type { FilterMaps } from '../kernel/filter-maps.ts'
-import type { MatchReading } from '../kernel/filter-matches.ts'
 import type { FilterSet } from '../kernel/filter-tables.ts'
+import { Slices } from './slices.ts'
 
 const KINDS = EventKind.EVENT_KINDS
 const NO_RULES = new Uint8Array(0)
+/** Some tenths of a millisecond. */
+const MATCHES_PER_LOOK = 16
 
 interface CountedSet {
   readonly set: FilterSet
+  readonly rules: RuleSet
   readonly matches: MatchCounts
-  reading: MatchReading | undefined
+  /** As of the last reading. */
+  sums: FilterTotals | undefined
 }
 
 /**
  * Counts of rules and consumers from the kernel's counts of matches, and from the judge. Sums of rules that stay go on over
- * changes of the others.
+ * changes of the others. A full table of matches is some tens of milliseconds of work, done in slices when it is read.
  */
 export class KernelCounts {
   readonly #maps: FilterMaps
@@ -34,7 +38,7 @@ export class KernelCounts {
 
   /** A set has come into force. */
   begin(set: FilterSet, rules: RuleSet, plan: KernelPlan): void {
-    this.#sets.push({ set, matches: new MatchCounts(plan), reading: undefined })
+    this.#sets.push({ set, rules, matches: new MatchCounts(plan), sums: undefined })
     this.#totals.keep(rules)
   }
 
@@ -42,8 +46,8 @@ export class KernelCounts {
   async closeFormer(): Promise<void> {
     while (this.#sets.length > 1) {
       const [former] = this.#sets as [CountedSet]
-      former.reading = await this.#maps.readMatches(former.set)
-      this.#add(former, this.#totals)
+      const sums = await this.#read(former)
+      sums.addTo(this.#totals)
       this.#sets.shift()
     }
   }
@@ -51,20 +55,23 @@ export class KernelCounts {
   /** Reads the kernel's counts of the set in force. */
   async refresh(): Promise<void> {
     const current = this.#sets.at(-1)
-    if (current !== undefined) current.reading = await this.#maps.readMatches(current.set)
+    if (current !== undefined) current.sums = await this.#read(current)
   }
 
   /** As of the last refresh(). */
   counts(): FilterCounts {
     const totals = this.#totals.copy()
-    for (const one of this.#sets) this.#add(one, totals)
+    for (const { sums } of this.#sets) sums?.addTo(totals)
     this.#judge.addCounts(totals)
     return totals.counts()
   }
 
-  #add({ matches, reading }: CountedSet, totals: FilterTotals): void {
-    if (reading === undefined) return
+  async #read({ set, rules, matches }: CountedSet): Promise<FilterTotals> {
+    const reading = await this.#maps.readMatches(set)
+    const sums = new FilterTotals()
+    sums.keep(rules)
     const wasAsked = (bit: number) => this.#judge.wasAsked(bit)
+    const slices = new Slices()
     for (let i = 0; i < reading.count; i++) {
       matches.add(
         {
@@ -73,9 +80,11 @@ export class KernelCounts {
           consumers: reading.consumers.subarray(i * KINDS, (i + 1) * KINDS),
           events: reading.events.subarray(i * KINDS, (i + 1) * KINDS),
         },
-        totals,
+        sums,
         wasAsked,
       )
+      if (i % MATCHES_PER_LOOK === 0 && slices.isOver) await slices.next()
     }
+    return sums
   }
 }
