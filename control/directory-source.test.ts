@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -48,6 +49,19 @@ async function setUp(prepare: (path: string) => void = () => {}, pollMs = 5000) 
 }
 
 describe('DirectorySource', () => {
+  test('is held up by nothing that only looks like a file', async () => {
+    const { sink, source } = await setUp((path) => {
+      execFileSync('mkfifo', [join(path, 'a.yaml')])
+      mkdirSync(join(path, 'b.yaml'))
+      symlinkSync('/dev/zero', join(path, 'c.yaml'))
+      writeFileSync(join(path, 'd.yaml'), log('d'))
+    })
+    expect(sink.calls).toEqual(['+d a/'])
+    expect([...sink.troubles.keys()].sort()).toEqual(['a.yaml', 'b.yaml', 'c.yaml'])
+    expect(sink.troubles.get('a.yaml')).toContain('is no regular file')
+    await source[Symbol.asyncDispose]()
+  })
+
   test('tells all documents of all files at the start, in order of names', async () => {
     const { sink } = await setUp((path) => {
       writeFileSync(join(path, 'b.yml'), `${log('b1')}---\n${log('b2')}`)

@@ -1,8 +1,9 @@
 import { type FSWatcher, watch } from 'node:fs'
-import { readdir, readFile, stat } from 'node:fs/promises'
+import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errorText, SluiceError } from '../base/errors.ts'
 import { type Logger, silentLogger } from '../base/logger.ts'
+import { readRegularFile } from '../base/regular-file.ts'
 import { type FileDocument, MAX_FILE_CHARS, readResourceFileApart } from '../filters/resources/file.ts'
 import type { ResourceRef, ResourceSink, ResourceSource, ResourceStatus } from './resource.ts'
 
@@ -180,8 +181,8 @@ export class DirectorySource implements ResourceSource {
       if (version === known?.version) return false
       if (!isFirst && this.#isRestless(name, Math.max(mtimeMs, ctimeMs))) return true
       // UTF-8 takes up to three bytes for a character of the bound.
-      if (size > 3 * MAX_FILE_CHARS) throw new Error(`${size} bytes, want at most ${MAX_FILE_CHARS}`)
-      const { documents, problems, isBroken } = await readResourceFileApart(await readFile(path, 'utf8'), path)
+      const text = await readRegularFile(path, 3 * MAX_FILE_CHARS)
+      const { documents, problems, isBroken } = await readResourceFileApart(text, path)
       const problem = problems.slice(0, 20).join('\n')
       const kept = isBroken ? withKept(documents, known?.documents ?? []) : documents
       this.#files.set(name, { version, documents: kept, problem, missingSince: 0 })

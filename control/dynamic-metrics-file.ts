@@ -1,8 +1,8 @@
 import { type FSWatcher, watch } from 'node:fs'
-import { readFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { errorText } from '../base/errors.ts'
 import { type Logger, silentLogger } from '../base/logger.ts'
+import { readRegularFile } from '../base/regular-file.ts'
 import { type DynamicMetrics, parseDynamicMetrics } from '../filters/resources/hubble-config.ts'
 import type { TelemetrySink, TelemetrySource } from '../model/contracts.ts'
 
@@ -107,9 +107,12 @@ export class DynamicMetricsFile implements TelemetrySource, AsyncDisposable {
   }
 }
 
+/** As much as a ConfigMap holds. */
+const MAX_BYTES = 1 << 20
+
 async function readText(path: string): Promise<string | undefined> {
   try {
-    return await readFile(path, 'utf8')
+    return await readRegularFile(path, MAX_BYTES)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw error
