@@ -236,6 +236,19 @@ describe('EndpointTable', () => {
     expect([table.podsRefused, lookup('10.1.0.8').identity]).toEqual([1, 2])
   })
 
+  test('a pod that is gone makes room for one that comes', () => {
+    const { table, lookup } = setUp({ maxPods: 2 })
+    table.upsertPod(pod())
+    table.upsertPod(pod({ name: 'b', uid: 'b', ips: ['10.1.0.8'] }))
+    table.deletePod('shop', 'cart-0')
+    expect(lookup('10.1.0.7').podName).toBe('cart-0')
+    table.upsertPod(pod({ name: 'c', uid: 'c', ips: ['10.1.0.9'] }))
+    expect([lookup('10.1.0.7').podName, lookup('10.1.0.8').podName, lookup('10.1.0.9').podName]).toEqual(['', 'b', 'c'])
+    expect([table.podsRefused, table.podCount]).toEqual([0, 2])
+    table.upsertPod(pod({ name: 'd', uid: 'd', ips: ['10.1.0.10'] }))
+    expect([table.podsRefused, table.podCount]).toEqual([1, 2])
+  })
+
   test('versions beyond the bound go early and are counted', () => {
     const { table, history } = setUp({ maxVersions: 12 })
     history.end = 1

@@ -143,7 +143,7 @@ export class EndpointTable {
       this.#bury(known)
       known = undefined
     }
-    if (known === undefined && this.#pods.size >= this.#maxPods) {
+    if (known === undefined && !this.#makeRoom()) {
       this.podsRefused++
       return
     }
@@ -235,6 +235,16 @@ export class EndpointTable {
     this.#graves.push({ at: this.#now() + this.#graceMs, bury })
     // A burst of deletions beyond the bound of pods ends the oldest grace early.
     if (this.#graves.length > this.#maxPods) this.#graves.shift()!.bury()
+  }
+
+  /** What is gone ends its grace early where the room is needed. @returns whether there is room for a pod */
+  #makeRoom(): boolean {
+    while (this.#pods.size >= this.#maxPods) {
+      const oldest = this.#graves.shift()
+      if (oldest === undefined) return false
+      oldest.bury()
+    }
+    return true
   }
 
   #newPod(key: string, facts: PodFacts): Pod {
