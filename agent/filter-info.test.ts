@@ -82,6 +82,7 @@ async function setup(documents: readonly { kind: string; metadata: { name: strin
         lineBytes(flows, first, end, wants, undefined, { signal }),
     },
     hasKernel: false,
+    catchUpSeconds: 0,
     isJudging: () => false,
   })
   onTestFinished(() => filters[Symbol.dispose]())

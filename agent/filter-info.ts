@@ -38,6 +38,8 @@ export interface AgentFiltersParts {
   readonly meters: CostMeters
   /** False: a replay. */
   readonly hasKernel: boolean
+  /** ExplainerParts.catchUpSeconds */
+  readonly catchUpSeconds: number
   /** Whether the kernel judges, and so counts, the events of every consumer. */
   readonly isJudging: () => boolean
 }
@@ -121,10 +123,17 @@ export class AgentFilters implements FilterInfo, Disposable {
     const byId = new Map(counted.rules.map((rule) => [rule.id, rule]))
     const rates = this.#rates.rates(counted, Date.now())
     const isCounted = !answer.isComplete
+    // Events of such a metric are counted with those that its own rules leave out.
+    const builtIn = new Set(
+      this.#parts.control.unfiltered().consumers.flatMap(({ name, rules }) => (rules.length > 0 ? [name] : [])),
+    )
     const events = (count: number) => ({ events: whole(count), per_minute: perMinute(count, report) })
     const unfilteredEvents = (count: number) => ({
       events: whole(count),
-      per_minute: perMinute(count, report) + (isCounted ? answer.leftInKernelPerMinute : 0),
+      // The flows measured may be of a time before these filters: then they are themselves all there was.
+      per_minute: isCounted
+        ? Math.max(perMinute(count, report), perMinute(report.leaving.now, report) + answer.leftInKernelPerMinute)
+        : perMinute(count, report),
     })
     return {
       node_name: store.context.nodeName,
@@ -141,7 +150,11 @@ export class AgentFilters implements FilterInfo, Disposable {
         notes: [...answer.notes],
       },
       consumers: report.consumers.map((consumer) =>
-        explainedConsumer(consumer, report, isCounted ? rates.consumers.get(consumer.name) : undefined),
+        explainedConsumer(
+          consumer,
+          report,
+          isCounted && !builtIn.has(consumer.name) ? rates.consumers.get(consumer.name) : undefined,
+        ),
       ),
       rules: report.rules.map((explained) => {
         const { id } = explained.rule

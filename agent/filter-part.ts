@@ -18,6 +18,7 @@ import type { FilterCounts } from '../filters/rules.ts'
 import type { TelemetrySource } from '../model/contracts.ts'
 import type { PartStatus } from './agent-info.ts'
 import type { Config } from './config.ts'
+import { durationMs } from './config-values.ts'
 import { AgentFilters } from './filter-info.ts'
 import type { KernelPart } from './kernel-part.ts'
 import type { KubernetesPart } from './kubernetes-part.ts'
@@ -33,6 +34,9 @@ export interface FilterParts {
   readonly prometheus: PrometheusExporter | undefined
   readonly jsonLog: JsonLogExporter | undefined
 }
+
+/** Between two looks at what flows have not told yet. */
+const SWEEP_SECONDS = 1
 
 /** Filters: where they come from, what makes them one set, the kernel's tables, and what is answered about them. */
 export class FilterPart implements AsyncDisposable {
@@ -84,6 +88,7 @@ export class FilterPart implements AsyncDisposable {
       node: state,
       meters: costMeters(prometheus, jsonLog),
       hasKernel: kernel !== undefined,
+      catchUpSeconds: durationMs(config.kernel.aggregationInterval)! / 1000 + SWEEP_SECONDS,
       isJudging: () => this.#kernelFilter?.isJudging ?? false,
     })
   }

@@ -71,6 +71,11 @@ export interface ExplainerParts {
   readonly rates: RuleRates
   /** False: a replay, whose flows nobody left out before. */
   readonly hasKernel: boolean
+  /**
+   * For so long after filters are lifted more events come than are made: flows that were left out tell what they have
+   * counted meanwhile, an aggregation interval after they last could.
+   */
+  readonly catchUpSeconds: number
   /** Wall clock, milliseconds. */
   readonly now?: () => number
 }
@@ -78,6 +83,8 @@ export interface ExplainerParts {
 /** How long live queries may take to come into force. */
 const QUERY_DEADLINE_MS = 5000
 const PROGRESS_MS = 500
+/** Of an aggregation interval of minutes nobody waits for the end. */
+const MAX_CATCH_UP_SECONDS = 15
 /** Of the progress of a live look, what waiting takes. */
 const WAITING_SHARE = 0.5
 /** Fewer flows, or less time, say little. */
@@ -171,8 +178,13 @@ export class Explainer {
   /** Lets every event out of the kernel for a while. */
   async #lookLive(seconds: number, signal: AbortSignal, onProgress: ExplainProgress) {
     const { control, store } = this.#parts
+    const wasFiltering = !takesEverything(control.rules())
     using _query = control.addQuery('sluice filters explain', [], [])
     await this.#everythingLeaves(signal)
+    if (wasFiltering) {
+      onProgress('waiting for what was left in the kernel', 0)
+      await sleep(1000 * Math.min(this.#parts.catchUpSeconds, MAX_CATCH_UP_SECONDS), undefined, { signal })
+    }
     const first = store.end
     const began = performance.now()
     for (;;) {
@@ -211,11 +223,11 @@ export class Explainer {
     if (!isComplete) notes.push(incompleteNote(isFiltering, left))
     if (!isWhole)
       notes.push(
-        `Only the newest ${report.flows} flows were measured; more with --max-flows, up to what is held (${store.capacity}).`,
+        `Only the newest ${withCommas(report.flows)} flows were measured; more with --max-flows, up to what is held (${withCommas(store.capacity)}).`,
       )
     if (report.overwritten > 0) {
       notes.push(
-        `${report.overwritten} flows were overwritten before they could be measured: the history is short for this rate.`,
+        `${withCommas(report.overwritten)} flows were overwritten before they could be measured: the history is short for this rate.`,
       )
     }
     if (report.flows < FEW_FLOWS || report.seconds < SHORT_SECONDS) {
@@ -232,7 +244,7 @@ export class Explainer {
 function unmatched({ rules, flows }: ExplainReport): RuleProblems {
   if (flows < FEW_FLOWS) return new Map()
   const idle = rules.filter(({ rule, matched }) => matched === 0 && rule.origin.kind !== 'built in')
-  const text = `matches none of the ${flows} flows measured`
+  const text = `matches none of the ${withCommas(flows)} flows measured`
   return new Map(idle.map(({ rule }) => [rule.id, [{ kind: 'never-matched' as const, text, otherRule: '' }]]))
 }
 
@@ -240,8 +252,13 @@ function incompleteNote(isFiltering: boolean, leftPerMinute: number): string {
   const end =
     'rates without filters are from the counters, what other filters would count and all series are lower bounds. Measure with --from live to see all.'
   if (!isFiltering) return `Earlier filters left events in the kernel, which are not among these flows: ${end}`
-  const rate = leftPerMinute >= 1 ? `${Math.round(leftPerMinute)} events a minute` : 'events'
+  const rate = leftPerMinute >= 1 ? `${withCommas(leftPerMinute)} events a minute` : 'events'
   return `The filters in force leave ${rate} in the kernel, which are not among these flows: ${end}`
+}
+
+/** For people: `12,345`. */
+function withCommas(count: number): string {
+  return Math.round(count).toLocaleString('en-US')
 }
 
 /** Whether every event leaves the kernel, as somebody wants it. */
