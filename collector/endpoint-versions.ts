@@ -90,9 +90,12 @@ export class EndpointVersions {
     this.#retired.push({ ref, end: this.#historyEnd(), freed })
   }
 
-  /** Frees versions that ended before the oldest flow. */
-  free(historyFirst: number): void {
-    for (let next = this.#retired.peek(); next !== undefined && next.end <= historyFirst; next = this.#retired.peek()) {
+  /** Frees versions that ended before the oldest flow, so many at most. @returns whether there are more */
+  free(historyFirst: number, most: number): boolean {
+    for (let count = 0; ; count++) {
+      const next = this.#retired.peek()
+      if (next === undefined || next.end > historyFirst) return false
+      if (count === most) return true
       this.#drop(this.#retired.shift()!)
     }
   }

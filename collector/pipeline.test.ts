@@ -208,6 +208,27 @@ describe('Collector', () => {
     expect(told).toEqual([{ source: 1, count: 7, cpu: undefined, firstMs: 1_000_000, lastMs: 1_001_000 }])
   })
 
+  test('forgets pods that are gone some in each turn, and all of them within a second', () => {
+    const clock = { ms: 0 }
+    const { collector, state, time } = setUp({}, { endpoints: { now: () => clock.ms } })
+    const pod = { namespace: 'shop', labels: {}, namespaceLabels: {}, serviceAccount: '', workload: undefined }
+    const known = state.endpoints.versions.size
+    for (let i = 0; i < 1000; i++) {
+      const ips = [`10.1.${i >> 8}.${i & 255}`]
+      state.upsertPod({ ...pod, name: `p${i}`, uid: `${i}`, ips, nodeName: 'node-2', hostNetwork: false })
+      state.deletePod('shop', `p${i}`)
+    }
+    clock.ms = 61_000
+    time.ms = 1000
+    collector.drain()
+    expect(state.endpoints.podCount).toBeGreaterThan(800)
+    for (let turn = 0; turn < 40; turn++) {
+      time.ms += 10
+      collector.drain()
+    }
+    expect([state.endpoints.podCount, state.endpoints.versions.size]).toEqual([0, known])
+  })
+
   test('a stepped clock is right within a second', () => {
     let offset = 1_790_000_000_000_000_000n
     const clock = new RecordClock({ readOffset: () => offset })

@@ -88,6 +88,7 @@ export class Collector implements TelemetrySource, AsyncDisposable {
   /** Flows below were released, settled or not. */
   #releasedEnd = 0
   #turn = 0
+  #mustMaintain = false
   #stop: (() => void) | undefined
 
   constructor(options: CollectorOptions) {
@@ -148,6 +149,7 @@ export class Collector implements TelemetrySource, AsyncDisposable {
     const started = this.#monotonicMs()
     this.#lastTurnMs = started
     if (started >= this.#nextTickMs) this.#tick(started)
+    else if (this.#mustMaintain) this.#mustMaintain = this.state.maintainEndpoints()
     const before = this.#history.end
     let now = started
     let taken: number
@@ -328,7 +330,7 @@ export class Collector implements TelemetrySource, AsyncDisposable {
     }
     this.#rate.tick(this.#history.end)
     this.state.namespaces.tick(now / 1000)
-    this.state.maintain()
+    this.#mustMaintain = this.state.maintain()
     this.#tellLost()
   }
 

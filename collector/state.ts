@@ -144,11 +144,20 @@ export class CollectorState implements FlowContext, MetadataSink {
     this.endpoints.setCidrs(cidrs)
   }
 
-  /** Once a second: frees what no flow of the history names any more. */
-  maintain(): void {
+  /**
+   * Once a second: frees what no flow of the history names any more.
+   *
+   * @returns whether there are more endpoints to be freed: then maintainEndpoints() in the next turn
+   */
+  maintain(): boolean {
     const { first } = this.history
-    this.endpoints.maintain(first)
     this.services.maintain(first)
     this.learnedNames.maintain(first)
+    return this.maintainEndpoints()
+  }
+
+  /** @returns whether there are more */
+  maintainEndpoints(): boolean {
+    return this.endpoints.maintain(this.history.first)
   }
 }
