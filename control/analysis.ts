@@ -1,6 +1,6 @@
+import { finish, finishSliced, type Steps } from '../base/steps.ts'
 import { isEverything } from '../filters/predicate.ts'
 import { covers } from '../filters/resources/covers.ts'
-import { finish, finishSliced } from '../filters/resources/slices.ts'
 import type { FilterConsumer, FilterCounts, FilterRule, RuleSet } from '../filters/rules.ts'
 
 export type RuleProblemKind =
@@ -36,7 +36,7 @@ export function ruleProblemsSliced(rules: RuleSet): Promise<RuleProblems> {
   return finishSliced(problemSteps(rules))
 }
 
-function* problemSteps(rules: RuleSet): Generator<undefined, RuleProblems> {
+function* problemSteps(rules: RuleSet): Steps<RuleProblems> {
   const problems = new Map<string, RuleProblem[]>()
   for (const consumer of rules.consumers) {
     const include = consumer.rules.filter((rule) => rule.effect === 'include')

@@ -148,21 +148,14 @@ function distinctRules(sets: CompareSets): FilterRule[] {
 
 /** Prefix of the ids of what the kernel asks in place of a rule. */
 const RELAXED = 'kernel '
-const COMPILE_SLICE_MS = 3
 
 async function testsOf(
   sets: CompareSets,
   relaxed: ReadonlyMap<string, FlowPredicate>,
 ): Promise<Map<string, FlowPredicate>> {
   const rules = distinctRules(sets)
-  const tests = new Map<string, FlowPredicate>()
-  let began = performance.now()
-  for (const test of compileMany(rules.map(({ predicate }) => predicate))) {
-    tests.set(rules[tests.size]!.id, test)
-    if (performance.now() - began < COMPILE_SLICE_MS) continue
-    await nextTurn()
-    began = performance.now()
-  }
+  const compiled = await compileMany(rules.map(({ predicate }) => predicate))
+  const tests = new Map(rules.map(({ id }, index) => [id, compiled[index]!]))
   for (const { id } of rules) {
     const test = relaxed.get(id)
     if (test !== undefined) tests.set(RELAXED + id, test)

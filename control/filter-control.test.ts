@@ -351,6 +351,16 @@ describe('FilterControl', () => {
     expect(control.status().liveQueries).toBe(12)
   })
 
+  test('a live query that ends is a change as one that begins', async () => {
+    const { control } = await setUp()
+    const changed: string[][] = []
+    control.onApplied((news) => changed.push([...news.changed]))
+    const query = control.addQuery('client', [], [])
+    await vi.waitFor(() => expect(changed).toEqual([['query/1']]))
+    query[Symbol.dispose]()
+    await vi.waitFor(() => expect(changed).toEqual([['query/1'], ['query/1']]))
+  })
+
   test('a ContainerNetworkMetric stands in place of the filters of the dynamic metrics file', async () => {
     const { control, target, source } = await setUp()
     const origin = { kind: 'dynamic metrics', name: 'f', path: 'metrics[0]', label: '', text: 'protocol udp' }

@@ -10,7 +10,7 @@ export interface AppliedNews {
   readonly generation: number
   /** By rule id. */
   readonly decisions: ReadonlyMap<string, RuleDecision>
-  /** Consumers that take other events than before, or that are new. */
+  /** Consumers that take other events than before, that are new, or that are gone. */
   readonly changed: readonly string[]
   /** How long it took to put them into force. */
   readonly tookMs: number
@@ -104,8 +104,10 @@ export class RuleApplier {
 
 function changedConsumers(now: RuleSet, before: RuleSet | undefined): string[] {
   const known = new Map(before?.consumers.map((consumer) => [consumer.name, consumer]))
-  return now.consumers.flatMap((consumer) => {
+  const changed = now.consumers.flatMap((consumer) => {
     const old = known.get(consumer.name)
+    known.delete(consumer.name)
     return old !== undefined && sameConsumer(consumer, old) ? [] : [consumer.name]
   })
+  return [...changed, ...known.keys()]
 }

@@ -1,3 +1,4 @@
+import { TimeSlice } from '../base/time-slice.ts'
 import { cacheSlots, contextTest } from './caches.ts'
 import { parseLabels } from './label-selector.ts'
 import { addressTest } from './matchers/addresses.ts'
@@ -101,13 +102,19 @@ export function compile(predicate: Predicate): FlowPredicate {
 /** Slots for the caches of all rules in force together: 1 Mi × at most 9 bytes. */
 const RULE_SLOTS = 1 << 20
 
-/** Makes functions of many predicates that share the room for remembered answers; in slices, by what takes them. */
-export function* compileMany(predicates: readonly Predicate[]): Generator<FlowPredicate> {
+/** Makes functions of many predicates that share the room for remembered answers, with turns of the event loop between. */
+export async function compileMany(predicates: readonly Predicate[]): Promise<FlowPredicate[]> {
   const slots = cacheSlots(
     predicates.reduce((sum, one) => sum + countCaches(one), 0),
     RULE_SLOTS,
   )
-  for (const predicate of predicates) yield compileNode(predicate, slots)
+  const slice = new TimeSlice()
+  const tests: FlowPredicate[] = []
+  for (const predicate of predicates) {
+    tests.push(compileNode(predicate, slots))
+    if (slice.isOver) await slice.yield()
+  }
+  return tests
 }
 
 const CACHED: ReadonlySet<string> = new Set<Op>([

@@ -3,23 +3,8 @@ import { FilterLimit } from '../model/layouts.gen.ts'
 import { compileMany } from './compile.ts'
 import type { FilterTotals } from './counts.ts'
 import { eventKindBits } from './kinds.ts'
-import type { FlowPredicate, Predicate } from './predicate.ts'
+import type { FlowPredicate } from './predicate.ts'
 import type { FilterConsumer, FilterRule, RuleSet } from './rules.ts'
-
-/** Time that compiling takes before others are let in. */
-const SLICE_MS = 4
-
-async function compileInSlices(predicates: readonly Predicate[]): Promise<FlowPredicate[]> {
-  const tests: FlowPredicate[] = []
-  let began = performance.now()
-  for (const test of compileMany(predicates)) {
-    tests.push(test)
-    if (performance.now() - began < SLICE_MS) continue
-    await new Promise((resolve) => setImmediate(resolve))
-    began = performance.now()
-  }
-  return tests
-}
 
 /** One set, compiled. */
 export class JudgedSet {
@@ -37,7 +22,7 @@ export class JudgedSet {
   }
 
   static async make(rules: RuleSet, parity: number, exactBits: number): Promise<JudgedSet> {
-    const tests = await compileInSlices(rules.consumers.flatMap((one) => one.rules.map(({ predicate }) => predicate)))
+    const tests = await compileMany(rules.consumers.flatMap((one) => one.rules.map(({ predicate }) => predicate)))
     const consumers = new Array<JudgedConsumer | undefined>(FilterLimit.CONSUMERS).fill(undefined)
     let first = 0
     for (const consumer of rules.consumers) {

@@ -1,8 +1,8 @@
 import { errorText } from '../base/errors.ts'
 import { type Logger, LogLimiter, silentLogger } from '../base/logger.ts'
+import { Pause } from '../base/pause.ts'
 import { ApiError } from './api-error.ts'
 import type { ApiClient } from './client.ts'
-import { Pause } from './pause.ts'
 import { type ApiObject, RESOURCES } from './resource.ts'
 
 /**

@@ -1,10 +1,10 @@
 import { errorText } from '../base/errors.ts'
 import { type Logger, LogLimiter, silentLogger } from '../base/logger.ts'
+import { Pause } from '../base/pause.ts'
 import { ApiError, type ApiFailure, transportError } from './api-error.ts'
 import { Backoff, type BackoffOptions } from './backoff.ts'
 import type { ApiClient, WatchEvent } from './client.ts'
 import { type ObjectHandler, ObjectStore } from './object-store.ts'
-import { Pause } from './pause.ts'
 import type { Resource } from './resource.ts'
 
 /** Objects in a page of a list. */

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { EndpointIndex, finish, PAIR_BYTES } from '../../filters/kernel/index.ts'
+import { finish } from '../../base/steps.ts'
+import { EndpointIndex, PAIR_BYTES } from '../../filters/kernel/index.ts'
 import { FilterClassId } from '../../model/layouts.gen.ts'
 import { endpoint } from '../../test/helpers/flow-store.ts'
 import { ClassTable } from './class-table.ts'

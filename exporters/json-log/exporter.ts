@@ -1,5 +1,6 @@
 import { errorText, SluiceError } from '../../base/errors.ts'
 import { type Logger, LogLimiter, silentLogger } from '../../base/logger.ts'
+import { Pause } from '../../base/pause.ts'
 import type { FlowPredicate } from '../../filters/predicate.ts'
 import { CONSUMER_BITS, type FlowJudge, type RuleSet } from '../../filters/rules.ts'
 import type { Exporter, FlowStore, TelemetrySink, TelemetrySource } from '../../model/contracts.ts'
@@ -13,7 +14,7 @@ import type { Emitter } from './flow-fragments.ts'
 import { Flushes } from './flushes.ts'
 import { type FileEvent, isHopeless, LogFile, LogWriteError, toWriteError } from './log-file.ts'
 import { LostLines } from './lost-lines.ts'
-import { Pause, sleep } from './pause.ts'
+import { sleep } from './sleep.ts'
 import { JsonLogTelemetry } from './telemetry.ts'
 
 export interface JsonLogDependencies {

@@ -1,6 +1,6 @@
+import type { Steps } from '../../base/steps.ts'
 import type { FieldTest } from '../predicate.ts'
 import { MASK_BYTES, setRule } from './mask.ts'
-import type { Steps } from './steps.ts'
 import type { Term } from './term.ts'
 
 /** A rule's tests of one thing, for the source's end and the destination's. */

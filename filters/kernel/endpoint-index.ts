@@ -1,7 +1,7 @@
+import type { Steps } from '../../base/steps.ts'
 import type { Endpoint } from '../../model/endpoint.ts'
 import { type LabelSelector, type ParsedLabel, parseLabels } from '../label-selector.ts'
 import { Atoms, type SidedRule } from './atoms.ts'
-import type { Steps } from './steps.ts'
 import type { EndpointTest } from './term.ts'
 
 /** Tests by their value. */

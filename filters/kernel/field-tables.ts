@@ -1,8 +1,11 @@
+import type { Steps } from '../../base/steps.ts'
 import { isMapped, type Prefix, prefixCovers } from '../address.ts'
 import { Atoms, type SidedRule } from './atoms.ts'
 import { MASK_BYTES, PAIR_BYTES } from './mask.ts'
-import { STEP_ENTRIES, type Steps } from './steps.ts'
 import type { IpTest, PortTest } from './term.ts'
+
+/** Entries of a table that make a step. */
+const STEP_ENTRIES = 128
 
 /** Ports that rules name, and the rules that accept each; bytes for filter_ports. */
 export interface PortTable {

@@ -1,3 +1,4 @@
+import { finish, type Steps } from '../../base/steps.ts'
 import { FilterLimit } from '../../model/layouts.gen.ts'
 import { KNOWN_KINDS } from '../kinds.ts'
 import type { Predicate } from '../predicate.ts'
@@ -8,7 +9,6 @@ import { encodeRules } from './encode.ts'
 import { EndpointIndex } from './endpoint-index.ts'
 import { type PortTable, type PrefixTable, portTable, prefixTable } from './field-tables.ts'
 import { KernelRule } from './kernel-rule.ts'
-import { finish, type Steps } from './steps.ts'
 import { lower, type RuleNode } from './term.ts'
 
 /** A rule and the kernel's bits that stand for it: one for each way to match it. */

@@ -1,4 +1,5 @@
 import { SluiceError } from '../../base/errors.ts'
+import { finish, finishSliced, type Steps } from '../../base/steps.ts'
 import { pathText } from '../../base/yaml-document.ts'
 import { describePredicate } from '../describe.ts'
 import { flowFilterPredicate } from '../hubble/index.ts'
@@ -15,7 +16,6 @@ import { LIMITS } from './limits.ts'
 import { limited } from './mistakes.ts'
 import { type Problem, remark } from './problem.ts'
 import type { FilterSpec } from './schema.ts'
-import { finish, finishSliced } from './slices.ts'
 
 /** One filter of a resource. */
 export interface CompiledFilter {
@@ -58,7 +58,7 @@ export function compileDocument(value: unknown): Promise<CompileResult> {
   return finishSliced(documentSteps(value))
 }
 
-function* documentSteps(value: unknown): Generator<undefined, CompileResult> {
+function* documentSteps(value: unknown): Steps<CompileResult> {
   const { resource, mistakes } = yield* readSteps(value)
   return resource === undefined ? { mistakes } : yield* compileSteps(resource)
 }
@@ -80,7 +80,7 @@ interface Draft {
   readonly message: FlowFilterMessage
 }
 
-function* compileSteps(resource: FilterResource): Generator<undefined, CompileResult> {
+function* compileSteps(resource: FilterResource): Steps<CompileResult> {
   const warnings: Problem[] = []
   const warn = (problem: Problem) => {
     if (warnings.length <= LIMITS.mistakes) warnings.push(problem)
@@ -203,7 +203,7 @@ function groupsOf(lists: ReadonlyMap<FilterList, readonly CompiledFilter[]>): Fi
 }
 
 /** Filters of a group that change nothing beside others. */
-function* adviseGroup(group: FilterGroup, warn: (problem: Problem) => void): Generator<undefined, void> {
+function* adviseGroup(group: FilterGroup, warn: (problem: Problem) => void): Steps<void> {
   for (const filters of [group.include, group.exclude]) {
     for (const [index, filter] of filters.entries()) {
       const other = filters.find((one, i) => i !== index && isShadowed(filter, one, i < index))

@@ -1,4 +1,5 @@
 import type { z } from 'zod'
+import { finish, type Steps } from '../../base/steps.ts'
 import { type KindName, RESOURCE_KINDS, resourceKind } from './kinds.ts'
 import { LIMITS } from './limits.ts'
 import { describeMistakes, limited } from './mistakes.ts'
@@ -11,7 +12,6 @@ import {
   type MetricSpec,
   metricDocumentSchema,
 } from './schema.ts'
-import { finish } from './slices.ts'
 
 /** A document that has the right form. */
 export type FilterResource =
@@ -33,7 +33,7 @@ export function readDocument(value: unknown): ReadResult {
 }
 
 /** readDocument() in steps of less than a millisecond, but for one filter with thousands of values. */
-export function* readSteps(value: unknown): Generator<undefined, ReadResult> {
+export function* readSteps(value: unknown): Steps<ReadResult> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     return { mistakes: [{ path: [], text: wanted(value, 'want an object with apiVersion, kind, metadata and spec') }] }
   }

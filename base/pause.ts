@@ -1,15 +1,15 @@
-/** A wait that can be ended early, also before it has begun. One wait at a time. */
+/** A wait for one waiter that others may end early, also before it has begun: then the next wait ends at once. */
 export class Pause {
   #timer: NodeJS.Timeout | undefined
   #resolve: (() => void) | undefined
   #isEnded = false
 
-  /** Resolves after so long, or at end(). */
-  async wait(ms: number): Promise<void> {
+  /** Resolves after so many milliseconds, or at end(); without a time at end() alone. */
+  async wait(ms?: number): Promise<void> {
     if (!this.#isEnded) {
       await new Promise<void>((resolve) => {
         this.#resolve = resolve
-        this.#timer = setTimeout(resolve, ms).unref()
+        if (ms !== undefined) this.#timer = setTimeout(resolve, ms).unref()
       })
     }
     this.#isEnded = false
