@@ -1,7 +1,6 @@
 import { type Command, Option } from 'commander'
 import { type ClientOptions, ObserverClient } from '../api/client.ts'
 import { SluiceError } from '../base/errors.ts'
-import type { Io } from './io.ts'
 import { parseGoDuration } from './observe/time.ts'
 
 export const DEFAULT_SERVER = 'localhost:4245'
@@ -108,23 +107,4 @@ export function openClient(options: ServerOptions, withExtensions = false): Prom
     withExtensions,
   }
   return ObserverClient.create(client)
-}
-
-/** The answer of one call; Ctrl-C ends the wait. */
-export async function withClient<T>(
-  io: Io,
-  options: ServerOptions,
-  use: (client: ObserverClient) => Promise<T>,
-): Promise<T | undefined> {
-  using client = await openClient(options)
-  let stop = () => {}
-  const stopped = new Promise<undefined>((resolve) => {
-    stop = () => resolve(undefined)
-    io.signal.addEventListener('abort', stop, { once: true })
-  })
-  try {
-    return await Promise.race([use(client), stopped])
-  } finally {
-    io.signal.removeEventListener('abort', stop)
-  }
 }

@@ -1,5 +1,4 @@
 import { existsSync, readFileSync } from 'node:fs'
-import { release } from 'node:os'
 import { addon } from './addon.ts'
 
 /** Whether the kernel describes its own types (CONFIG_DEBUG_INFO_BTF). */
@@ -27,11 +26,6 @@ export function supportsProgramType(type: number): boolean {
 
 export function supportsMapType(type: number): boolean {
   return addon().kernelProbeMapType(type)
-}
-
-/** `6.18.44-generic` */
-export function kernelRelease(): string {
-  return release()
 }
 
 /** Capabilities that matter here, by their bit (linux/capability.h). */

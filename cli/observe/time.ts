@@ -29,7 +29,6 @@ export const TIME_FORMATS = [
   'RFC3339Nano',
   'RFC1123Z',
 ] as const
-export type TimeFormat = (typeof TIME_FORMATS)[number]
 
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'] as const
 const DAYS = ['Sun', 'Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat'] as const

@@ -22,15 +22,12 @@ export type CelType =
   | { readonly kind: 'wrapper'; readonly of: CelType }
   | { readonly kind: 'message'; readonly message: MessageType }
 
-export type TypeKind = CelType['kind']
-
 export const BOOL: CelType = { kind: 'bool' }
 export const INT: CelType = { kind: 'int' }
 export const UINT: CelType = { kind: 'uint' }
 export const DOUBLE: CelType = { kind: 'double' }
 export const STRING: CelType = { kind: 'string' }
 export const BYTES: CelType = { kind: 'bytes' }
-export const NULL: CelType = { kind: 'null' }
 export const DYN: CelType = { kind: 'dyn' }
 export const TIMESTAMP: CelType = { kind: 'timestamp' }
 export const DURATION: CelType = { kind: 'duration' }

@@ -5,10 +5,6 @@ export function setRule(bytes: Uint8Array, at: number, rule: number): void {
   bytes[at + (rule >>> 3)]! |= 1 << (rule & 7)
 }
 
-export function hasRule(bytes: Uint8Array, at: number, rule: number): boolean {
-  return ((bytes[at + (rule >>> 3)]! >>> (rule & 7)) & 1) === 1
-}
-
 /** Bytes of one mask, and of a pair of them: struct filter_class. */
 export const MASK_BYTES = RULE_MASK.SIZE
 export const PAIR_BYTES = FILTER_CLASS.SIZE

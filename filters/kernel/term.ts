@@ -1,4 +1,4 @@
-import { EventKind, FilterLimit } from '../../model/layouts.gen.ts'
+import { EventKind } from '../../model/layouts.gen.ts'
 import { PROTOCOL } from '../../model/protocol-names.ts'
 import { CONNECTION_FLAGS, KINDS } from '../kinds.ts'
 import { parseLabels } from '../label-selector.ts'
@@ -259,6 +259,3 @@ export function kindsOf(term: Term): boolean[] {
     }
   }
 }
-
-/** Rules that the kernel holds at once. */
-export const MAX_KERNEL_RULES = FilterLimit.RULES

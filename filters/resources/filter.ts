@@ -1,6 +1,6 @@
 import type { FlowFilterMessage } from '../hubble/message.ts'
 import { LIMITS } from './limits.ts'
-import { type Problem, remark, wanted } from './problem.ts'
+import { type Problem, wanted } from './problem.ts'
 import type { EndpointSpec, FilterSpec } from './schema.ts'
 import { selectorText } from './selector.ts'
 import {
@@ -139,9 +139,4 @@ function addresses(values: readonly string[], path: Path, warn: (problem: Proble
     }
     return text
   })
-}
-
-/** The place as a whole says something that needs a word. */
-export function remarkAt(path: Path, text: string): Problem {
-  return { path, text: remark(text) }
 }

@@ -2,11 +2,6 @@
 export type Format = 'text' | 'openmetrics'
 export type FamilyType = 'counter' | 'gauge' | 'histogram'
 
-export const CONTENT_TYPES: Readonly<Record<Format, string>> = {
-  text: 'text/plain; version=0.0.4; charset=utf-8',
-  openmetrics: 'application/openmetrics-text; version=1.0.0; charset=utf-8',
-}
-
 /** A label value between its quotes; both formats escape the same three characters. */
 export function escapeLabel(value: string): string {
   return /[\\"\n]/.test(value) ? value.replaceAll('\\', '\\\\').replaceAll('\n', '\\n').replaceAll('"', '\\"') : value
