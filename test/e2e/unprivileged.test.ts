@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { chownSync, cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { chownSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -20,6 +20,18 @@ const AS_USER = [
   ...['--inh-caps', CAPABILITIES, '--ambient-caps', CAPABILITIES, '--bounding-set', CAPABILITIES, '--'],
 ]
 
+/** The log takes everything all the same. */
+const FILTER = `
+apiVersion: acn.azure.com/v1alpha1
+kind: ContainerNetworkMetric
+metadata: {name: container-network-metric}
+spec:
+  filters:
+    - metric: flow
+      includeFilters:
+        - to: {namespacedPod: [shop/echo], port: [7009]}
+`
+
 describeKernel('an agent as uid 1000 with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON alone', () => {
   const directory = mkdtempSync(join(tmpdir(), 'sluice-user-'))
   const pinRoot = `${TEST_PIN_ROOT}-user`
@@ -30,6 +42,8 @@ describeKernel('an agent as uid 1000 with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON
 
   beforeAll(async () => {
     chownSync(directory, UID, UID)
+    mkdirSync(join(directory, 'filters'))
+    writeFileSync(join(directory, 'filters', 'metric.yaml'), FILTER)
     // On a node this is done once, by an init container or tmpfiles.d: a directory on the bpffs that is the user's.
     mkdirSync(pinRoot, { recursive: true })
     chownSync(pinRoot, UID, UID)
@@ -48,6 +62,8 @@ describeKernel('an agent as uid 1000 with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON
       settings: {
         'metadata.file': lab.metadataPath,
         'log.path': join(directory, 'events.log'),
+        'log.enabled': true,
+        'filters.directory': join(directory, 'filters'),
         'api.listen': `unix://${socket}`,
       },
       ...readableCommand(directory),
@@ -112,6 +128,19 @@ describeKernel('an agent as uid 1000 with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON
     using client = await agent.client()
     const { kernel } = await client.ledger()
     expect(Number(kernel.find(({ name }) => name === 'packets_dropped_foreign')?.value)).toBeGreaterThan(0)
+  })
+
+  test('has its filters decided in the kernel', async () => {
+    const { text } = await get(agent.metricsUrl)
+    const value = (name: string) => Number(new RegExp(`^${name}(?:{[^}]*})? (\\S+)$`, 'm').exec(text)?.[1])
+    expect(value('sluice_filter_kernel_enabled')).toBe(1)
+    expect(value('sluice_filter_kernel_applied_total')).toBeGreaterThanOrEqual(1)
+    expect(value('sluice_filter_kernel_failures_total')).toBe(0)
+    expect(value('sluice_filter_kernel_pending')).toBe(0)
+    expect(value('sluice_filter_kernel_addresses')).toBeGreaterThanOrEqual(2)
+    // One packet to that port, seen by both pods.
+    const rule = /^sluice_filter_rule_kept_total{[^}]*consumer="metric\/flow"[^}]*} (\S+)$/m
+    expect(Number(rule.exec(text)?.[1])).toBe(2)
   })
 
   test('is ready, and says what it cannot do and what that needs', async () => {
