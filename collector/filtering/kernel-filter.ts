@@ -224,8 +224,9 @@ export class KernelFilter implements RuleTarget, TelemetrySource, AsyncDisposabl
     clearInterval(this.#tick)
     clearTimeout(this.#flush)
     this.#subjects[Symbol.dispose]()
-    this.#drained[Symbol.dispose]()
     await this.#lock.idle()
+    // A set that came into force just now has begun to wait.
+    this.#drained[Symbol.dispose]()
   }
 
   #flushSoon(): void {
