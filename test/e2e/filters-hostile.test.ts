@@ -55,7 +55,7 @@ describeKernel('hostile filters', () => {
   beforeAll(async () => {
     const sends = [PORT_A, PORT_B].map((port) => ({
       kind: 'udp-client' as const,
-      ...{ to: '10.244.1.10', port, everyMs: 20 },
+      ...{ to: '10.244.1.10', port, everyMs: 20, burst: 4 },
     }))
     lab = await Lab.up({
       cluster: 'test',
