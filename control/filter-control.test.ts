@@ -361,6 +361,19 @@ describe('FilterControl', () => {
     await vi.waitFor(() => expect(changed).toEqual([['query/1'], ['query/1']]))
   })
 
+  test('a live query that gets the bit of one that ended has counts of its own', async () => {
+    const { control, target } = await setUp()
+    const queries = () => target.last.consumers.filter(({ name }) => name.startsWith('query/'))
+    const first = control.addQuery('a', [{ op: 'port', side: 'destination', ports: [1] }], [])
+    await vi.waitFor(() => expect(queries()).toHaveLength(1))
+    const before = queries()[0]!
+    first[Symbol.dispose]()
+    control.addQuery('b', [{ op: 'port', side: 'destination', ports: [2] }], [])
+    await vi.waitFor(() => expect(queries()[0]?.rules[0]?.origin.name).toBe('b'))
+    expect(queries()[0]!.bit).toBe(before.bit)
+    expect(queries()[0]!.name).not.toBe(before.name)
+  })
+
   test('a ContainerNetworkMetric stands in place of the filters of the dynamic metrics file', async () => {
     const { control, target, source } = await setUp()
     const origin = { kind: 'dynamic metrics', name: 'f', path: 'metrics[0]', label: '', text: 'protocol udp' }

@@ -11,6 +11,8 @@ const MAX_FILTERS = 32
 
 interface Query {
   readonly key: string
+  /** Unique for ever, as counts are kept by it: the bit is another query's later. */
+  readonly name: string
   readonly rules: readonly FilterRule[]
   bit: number | undefined
   users: number
@@ -18,6 +20,7 @@ interface Query {
 
 /** The last bit is shared by queries that found no bit of their own. */
 const SHARED_BIT = CONSUMER_BITS.FIRST_QUERY + CONSUMER_BITS.QUERIES - 1
+const SHARED_NAME = 'query/shared'
 
 /**
  * Live queries as consumers: what they want leaves the kernel for them though nobody else wants it. Their readers filter
@@ -58,12 +61,7 @@ export class LiveQueries {
     const unwanted = isLong ? [] : exclude
     const key = [...wanted.map(contentHash), '-', ...unwanted.map(contentHash)].join(' ')
     const known = this.#queries.get(key)
-    const query = known ?? {
-      key,
-      rules: queryRules(`query/${++this.#made}`, name, wanted, unwanted),
-      bit: this.#freeBit(),
-      users: 0,
-    }
+    const query = known ?? this.#make(key, name, wanted, unwanted)
     query.users++
     if (known === undefined) {
       this.#queries.set(key, query)
@@ -75,14 +73,19 @@ export class LiveQueries {
   consumers(): FilterConsumer[] {
     const consumers: FilterConsumer[] = []
     let isShared = false
-    for (const { bit, rules } of this.#queries.values()) {
+    for (const { name, bit, rules } of this.#queries.values()) {
       if (bit === undefined) isShared = true
-      else consumers.push({ name: queryName(bit), bit, kinds: ALL_KINDS, isOn: true, rules })
+      else consumers.push({ name, bit, kinds: ALL_KINDS, isOn: true, rules })
     }
     if (isShared) {
-      consumers.push({ name: queryName(SHARED_BIT), bit: SHARED_BIT, kinds: ALL_KINDS, isOn: true, rules: [] })
+      consumers.push({ name: SHARED_NAME, bit: SHARED_BIT, kinds: ALL_KINDS, isOn: true, rules: [] })
     }
     return consumers.sort((a, b) => a.bit - b.bit)
+  }
+
+  #make(key: string, client: string, include: readonly Predicate[], exclude: readonly Predicate[]): Query {
+    const name = `query/${++this.#made}`
+    return { key, name, rules: queryRules(name, client, include, exclude), bit: this.#freeBit(), users: 0 }
   }
 
   #remove(query: Query): void {
@@ -102,10 +105,6 @@ export class LiveQueries {
     for (let bit: number = CONSUMER_BITS.FIRST_QUERY; bit < SHARED_BIT; bit++) if (!taken.has(bit)) return bit
     return undefined
   }
-}
-
-function queryName(bit: number): string {
-  return `query/${bit - CONSUMER_BITS.FIRST_QUERY + 1}`
 }
 
 /** @param id unique among queries, so that two that ask in part the same have rules of their own */
