@@ -436,10 +436,15 @@ describe('FilterControl', () => {
     control.collect({ counter: add, gauge: add })
     expect(values.get('sluice_filter_resources_refused_total')).toBe(72)
     const troubles = () => control.status().sources[0]!.troubles
-    expect(troubles()).toEqual([
-      'ContainerNetworkLog "log-199" is left out, as there are 128 resources: remove one and apply it again',
-    ])
+    const text = (name: string) =>
+      `ContainerNetworkLog "${name}" is left out, as there are 128 resources: remove one and apply it again`
+    expect(troubles()).toEqual([text('log-128')])
+    // There is room for one, and until it is applied again it is left out all the same.
     source.sink.remove({ kind: CNL, name: 'log-0' })
+    expect(troubles()).toEqual([text('log-128')])
+    source.put(CNL, 'log-128', { includefilters: [{ protocol: ['udp'] }] })
+    expect(troubles()).toEqual([text('log-129')])
+    for (let i = 129; i < 200; i++) source.sink.remove({ kind: CNL, name: `log-${i}` })
     expect(troubles()).toEqual([])
   })
 

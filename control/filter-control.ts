@@ -17,7 +17,7 @@ import { collectFilterMetrics } from './filter-metrics.ts'
 import type { FilterControlState } from './filter-state.ts'
 import { LiveQueries } from './live-queries.ts'
 import type { ResourceDocument, ResourceRef, ResourceSource, ResourceStatus } from './resource.ts'
-import { type Entry, failedOutcomes, NO_ROOM, noRoomText, ResourceBook, type Selection } from './resource-book.ts'
+import { type Entry, failedOutcomes, NO_ROOM, ResourceBook, type Selection } from './resource-book.ts'
 import { type AppliedNews, RuleApplier } from './rule-applier.ts'
 import { previewSource, SourceSet } from './source-set.ts'
 import { type Outcome, sameStatus, statusOf } from './status.ts'
@@ -98,14 +98,12 @@ export class FilterControl implements TelemetrySource, AsyncDisposable {
     signal.addEventListener('abort', () => this.#abort.abort(), { once: true })
     const listener = {
       upsert: (source: ResourceSource, document: ResourceDocument) => {
-        const result = this.#book.upsert(source, document)
-        if (result === 'changed') this.#changed()
-        else if (result === 'refused') this.#sources.trouble(source, NO_ROOM, noRoomText(document.ref))
+        if (this.#book.upsert(source, document) === 'changed') this.#changed()
+        this.#sources.trouble(source, NO_ROOM, this.#book.leftOut(source))
       },
       remove: (source: ResourceSource, ref: ResourceRef) => {
-        if (!this.#book.remove(source, ref)) return
-        this.#sources.trouble(source, NO_ROOM, undefined)
-        this.#changed()
+        if (this.#book.remove(source, ref)) this.#changed()
+        this.#sources.trouble(source, NO_ROOM, this.#book.leftOut(source))
       },
     }
     await this.#sources.start(listener, this.#abort.signal, this.#options.startDeadlineMs ?? START_DEADLINE_MS)

@@ -7,6 +7,7 @@ import { type Outcome, outcomeOf } from './status.ts'
 
 /** Resources kept, of all sources together. */
 export const MAX_RESOURCES = 128
+const MAX_LEFT_OUT = 1024
 /** Rules of resources in force at a time. The kernel decides 256 rules; those beyond are asked in user space. */
 export const MAX_RULES = 1024
 
@@ -45,6 +46,8 @@ export class ResourceBook {
   /** Resources that were refused because there are too many. */
   refused = 0
   readonly #entries = new Map<string, Entry>()
+  /** Resources that are there and were refused; so many are remembered. */
+  readonly #leftOut = new Map<string, { readonly source: ResourceSource; readonly ref: ResourceRef }>()
   readonly #sources: readonly ResourceSource[]
 
   constructor(sources: readonly ResourceSource[]) {
@@ -68,8 +71,10 @@ export class ResourceBook {
     }
     if (known === undefined && this.#entries.size >= MAX_RESOURCES) {
       this.refused++
+      if (this.#leftOut.size < MAX_LEFT_OUT) this.#leftOut.set(key, { source, ref: document.ref })
       return 'refused'
     }
+    this.#leftOut.delete(key)
     // Another resource by the same name owes nothing to what the one before said.
     this.#entries.set(key, {
       source,
@@ -94,7 +99,15 @@ export class ResourceBook {
 
   /** @returns false when it was not there */
   remove(source: ResourceSource, ref: ResourceRef): boolean {
-    return this.#entries.delete(keyOf(source, ref))
+    const key = keyOf(source, ref)
+    this.#leftOut.delete(key)
+    return this.#entries.delete(key)
+  }
+
+  /** What says that there was no room for a resource of a source, as long as there is one; undefined else. */
+  leftOut(source: ResourceSource): string | undefined {
+    for (const one of this.#leftOut.values()) if (one.source === source) return noRoomText(one.ref)
+    return undefined
   }
 
   /** Looks at every document that was not looked at yet, in slices. */
@@ -226,6 +239,6 @@ export function failedOutcomes({ outcomes, inForce }: Selection, error: string):
 /** Part of a source that has trouble when there is no room for its resources. */
 export const NO_ROOM = 'number of resources'
 
-export function noRoomText({ kind, name }: ResourceRef): string {
+function noRoomText({ kind, name }: ResourceRef): string {
   return `${kind} "${name}" is left out, as there are ${MAX_RESOURCES} resources: remove one and apply it again`
 }
