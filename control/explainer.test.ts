@@ -105,7 +105,7 @@ async function setup(
         return { lines, bytes: 100 * lines }
       },
     },
-    counts: () => counts,
+    readCounts: async () => counts,
     rates: new RuleRates(),
     hasKernel: true,
     catchUpSeconds: 0,

@@ -67,7 +67,8 @@ export interface ExplainerParts {
   readonly store: FlowStore
   readonly node: RuleNode
   readonly meters: CostMeters
-  readonly counts: () => FilterCounts
+  /** As of now. */
+  readonly readCounts: () => Promise<FilterCounts>
   readonly rates: RuleRates
   /** False: a replay, whose flows nobody left out before. */
   readonly hasKernel: boolean
@@ -128,7 +129,7 @@ export class Explainer {
     )
     signal.throwIfAborted()
     return {
-      ...this.#judged(question, report, isWhole),
+      ...(await this.#judged(question, report, isWhole)),
       report,
       decisions,
       problems: joinProblems(await ruleProblemsSliced(asked), unmatched(report)),
@@ -212,9 +213,9 @@ export class Explainer {
   }
 
   /** How good the figures are. */
-  #judged(question: ExplainQuestion, report: ExplainReport, isWhole: boolean) {
-    const { control, counts, rates, hasKernel, store } = this.#parts
-    const now = counts()
+  async #judged(question: ExplainQuestion, report: ExplainReport, isWhole: boolean) {
+    const { control, readCounts, rates, hasKernel, store } = this.#parts
+    const now = await readCounts()
     const left = rates.rates(now, this.#now()).filteredInKernel
     const isLive = question.source === 'live'
     const isFiltering = hasKernel && !takesEverything(control.rules())
