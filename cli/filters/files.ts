@@ -70,7 +70,10 @@ async function readInput(io: Io): Promise<string> {
 }
 
 function unreadable(path: string, cause: unknown): SluiceError {
-  return new SluiceError('SLUICE_USAGE', `Cannot read "${path}": ${errorText(cause)}`, { cause })
+  return new SluiceError('SLUICE_USAGE', `Cannot read "${path}": ${errorText(cause)}`, {
+    cause,
+    remedy: 'Name a file or a directory of filter resources, or - for standard input',
+  })
 }
 
 function tooMuch(found: string, wanted: string): SluiceError {
