@@ -39,8 +39,8 @@ const aWhile = () => new Promise((resolve) => setTimeout(resolve, 120))
 describe('ConfigMaps.show()', () => {
   test('makes a ConfigMap of each text, and writes it again when the text changes', async () => {
     const { api, maps, data, shows } = await set()
-    maps.show(DYNAMIC_METRICS, 'metrics: []\n')
-    maps.show(FLOW_LOGS, 'flowLogs: []\n')
+    maps.show(DYNAMIC_METRICS, async () => 'metrics: []\n')
+    maps.show(FLOW_LOGS, async () => 'flowLogs: []\n')
     await shows('metrics: []\n')
     await eventually('the other is there', () => data(FLOW_LOGS.configMap) !== undefined)
     expect(data(FLOW_LOGS.configMap)).toEqual({ 'flowlogs.yaml': 'flowLogs: []\n' })
@@ -48,7 +48,7 @@ describe('ConfigMaps.show()', () => {
       'app.kubernetes.io/name': 'sluice',
       'app.kubernetes.io/managed-by': 'sluice',
     })
-    maps.show(DYNAMIC_METRICS, 'metrics: [flow]\n')
+    maps.show(DYNAMIC_METRICS, async () => 'metrics: [flow]\n')
     await shows('metrics: [flow]\n')
     await aWhile()
     await eventually('each is counted', () => maps.writes >= 3)
@@ -57,7 +57,7 @@ describe('ConfigMaps.show()', () => {
 
   test('puts back what was edited, and makes again what was deleted', async () => {
     const { api, maps, shows } = await set()
-    maps.show(DYNAMIC_METRICS, 'right')
+    maps.show(DYNAMIC_METRICS, async () => 'right')
     await shows('right')
     api.apply('configmaps', {
       metadata: { namespace: NAMESPACE, name: configMap },
@@ -73,7 +73,7 @@ describe('ConfigMaps.show()', () => {
 
   test('looks without writing while all is as it should be', async () => {
     const { api, maps, shows } = await set()
-    maps.show(DYNAMIC_METRICS, 'right')
+    maps.show(DYNAMIC_METRICS, async () => 'right')
     await shows('right')
     await eventually('it has looked', () => api.seen('get', 'configmaps').length > 3)
     expect([api.seen('create', 'configmaps').length, api.seen('patch', 'configmaps').length]).toEqual([1, 0])
@@ -82,7 +82,7 @@ describe('ConfigMaps.show()', () => {
   test('leaves them to the leader', async () => {
     const { api, maps, become, shows } = await set()
     become(false)
-    maps.show(DYNAMIC_METRICS, 'right')
+    maps.show(DYNAMIC_METRICS, async () => 'right')
     await aWhile()
     expect(api.requests).toEqual([])
     become(true)
@@ -97,7 +97,7 @@ describe('ConfigMaps.show()', () => {
     const { api, maps, shows } = await set()
     api.fault({ verb: 'get', times: 2 }, { kind: 'reset' })
     api.fault({ verb: 'create', times: 1 }, { kind: 'status', code: 409, reason: 'AlreadyExists' })
-    maps.show(DYNAMIC_METRICS, 'right')
+    maps.show(DYNAMIC_METRICS, async () => 'right')
     await shows('right')
     expect(maps.failures).toBe(2)
   })
@@ -105,7 +105,7 @@ describe('ConfigMaps.show()', () => {
   test('says what is wrong where it is not allowed', async () => {
     const { api, maps, shows } = await set()
     api.forbid('configmaps')
-    maps.show(DYNAMIC_METRICS, 'right')
+    maps.show(DYNAMIC_METRICS, async () => 'right')
     await eventually('it has failed', () => maps.lastError !== '')
     expect(maps.lastError).toMatch(/Cannot get configmaps kube-system\/sluice-dynamic-metrics-config: 403 Forbidden/)
     api.allow('configmaps')
@@ -115,7 +115,7 @@ describe('ConfigMaps.show()', () => {
 
   test('says in place of a text that is too long where it can be seen', async () => {
     const { maps, shows } = await set()
-    maps.show(DYNAMIC_METRICS, 'x'.repeat(1_000_001))
+    maps.show(DYNAMIC_METRICS, async () => 'x'.repeat(1_000_001))
     await shows(
       '# The filters in force take 1000001 bytes here, and a ConfigMap holds 1000000: see `sluice filters list`\n',
     )

@@ -30,6 +30,12 @@ export interface ConfigMapsOptions {
   readonly resyncMs?: number
 }
 
+interface Wanted {
+  readonly shown: ShownText
+  readonly make: () => Promise<string>
+  text: string | undefined
+}
+
 /** As often as ACNS looks: an edit by hand lasts no longer. */
 const RESYNC_MS = 30_000
 /** etcd takes 1.5 MiB and the API server 1 MiB of data. */
@@ -52,7 +58,7 @@ export class ConfigMaps implements TelemetrySource, AsyncDisposable {
   readonly #options: ConfigMapsOptions
   readonly #log: Logger
   readonly #limiter = new LogLimiter(60_000)
-  readonly #wanted = new Map<string, { readonly shown: ShownText; readonly text: string }>()
+  readonly #wanted = new Map<string, Wanted>()
   readonly #pause = new Pause()
   readonly #stop = new AbortController()
   readonly #backoff: Backoff
@@ -69,10 +75,9 @@ export class ConfigMaps implements TelemetrySource, AsyncDisposable {
     })
   }
 
-  /** What is to be shown from now on; returns at once. */
-  show(shown: ShownText, text: string): void {
-    if (this.#wanted.get(shown.configMap)?.text === text) return
-    this.#wanted.set(shown.configMap, { shown, text: fitting(text) })
+  /** What is to be shown from now on; returns at once. @param make makes the text, once and only where this agent leads */
+  show(shown: ShownText, make: () => Promise<string>): void {
+    this.#wanted.set(shown.configMap, { shown, make, text: undefined })
     this.#wake()
   }
 
@@ -109,7 +114,10 @@ export class ConfigMaps implements TelemetrySource, AsyncDisposable {
   async #round(): Promise<number> {
     const { resyncMs = RESYNC_MS } = this.#options
     try {
-      for (const { shown, text } of this.#wanted.values()) await this.#ensure(shown, text)
+      for (const wanted of this.#wanted.values()) {
+        wanted.text ??= fitting(await wanted.make())
+        await this.#ensure(wanted.shown, wanted.text)
+      }
       this.#backoff.reset()
       this.lastError = ''
       return resyncMs

@@ -6,18 +6,17 @@ import { showFilters } from './shown-filters.ts'
 
 const HEADER = '# The filters in force, for people to read: made by Sluice, which puts changes back.\n'
 
-test('showFilters() shows metrics and log, again when others are in force, until it is disposed', () => {
+test('showFilters() shows metrics and log, again when others are in force, until it is disposed', async () => {
   const applied = new Listeners<void>()
-  const shown: [string, string, string][] = []
+  const shown: [string, string, () => Promise<string>][] = []
   const maps = {
-    show: ({ configMap, key }: ShownText, text: string) => void shown.push([configMap, key, text]),
+    show: ({ configMap, key }: ShownText, make: () => Promise<string>) => void shown.push([configMap, key, make]),
   } as Pick<ConfigMaps, 'show'>
-  let mode: 'off' | 'static' = 'off'
-  const filtersInForce = (): FiltersInForce => ({
-    settings: { log: { mode, allow: [], deny: [] }, history: 'wanted', merge: false, unlisted: 'keep' },
-    resources: [],
-    dynamic: new Map(),
-  })
+  const settings = (mode: 'off' | 'static') => {
+    return { log: { mode, allow: [], deny: [] }, history: 'wanted', merge: false, unlisted: 'keep' } as const
+  }
+  let inForce: FiltersInForce = { settings: settings('off'), resources: [], dynamic: new Map() }
+  const filtersInForce = () => ({ ...inForce })
   const control = { filtersInForce, onApplied: (listener: () => void) => applied.add(listener) }
   const showing = showFilters({
     control,
@@ -28,14 +27,18 @@ test('showFilters() shows metrics and log, again when others are in force, until
   })
   const metrics = ['sluice-dynamic-metrics-config', 'dynamic-metrics.yaml']
   const dns = `${HEADER}metrics:\n  - name: dns\n    contextOptions:\n      - name: query\n`
-  expect(shown).toEqual([
+  const texts = await Promise.all(shown.map(async ([map, key, make]) => [map, key, await make()]))
+  expect(texts).toEqual([
     [...metrics, dns],
     ['elsewhere', 'log.yaml', `${HEADER}{}\n`],
   ])
-  mode = 'static'
+  // A live query came: nothing of this is another one.
+  applied.emit()
+  expect(shown).toHaveLength(2)
+  inForce = { ...inForce, settings: settings('static') }
   applied.emit()
   expect(shown).toHaveLength(4)
-  expect(shown[3]![2]).toContain('filePath: /var/log/flows.log\n')
+  expect(await shown[3]![2]()).toContain('filePath: /var/log/flows.log\n')
   showing[Symbol.dispose]()
   applied.emit()
   expect(shown).toHaveLength(4)

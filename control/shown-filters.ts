@@ -1,3 +1,4 @@
+import { finishSliced } from '../base/steps.ts'
 import {
   dynamicMetricsText,
   type FiltersInForce,
@@ -31,10 +32,17 @@ const HEADER = '# The filters in force, for people to read: made by Sluice, whic
 /** Shows the filters in force in ConfigMaps, in the form of Hubble's files, and again whenever others are. */
 export function showFilters(options: ShownFiltersOptions): Disposable {
   const { control, maps, metrics, logPath, metricsAt = DYNAMIC_METRICS, logAt = FLOW_LOGS } = options
+  let shown: readonly unknown[] = []
   const show = (): void => {
     const inForce = control.filtersInForce()
-    maps.show(metricsAt, HEADER + dynamicMetricsText(metrics(), inForce))
-    maps.show(logAt, HEADER + flowLogsText(logPath, inForce))
+    const enabled = metrics()
+    const { settings, dynamic, resources } = inForce
+    // Live queries come and go many times a minute, and are no part of it.
+    const now = [settings, dynamic, JSON.stringify(enabled), ...resources]
+    if (now.length === shown.length && now.every((part, i) => part === shown[i])) return
+    shown = now
+    maps.show(metricsAt, async () => HEADER + (await finishSliced(dynamicMetricsText(enabled, inForce))))
+    maps.show(logAt, async () => HEADER + (await finishSliced(flowLogsText(logPath, inForce))))
   }
   show()
   return control.onApplied(show)

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
+import { finish } from '../../base/steps.ts'
 import { type CompiledResource, compileResource } from './compile.ts'
 import { readDocument } from './document.ts'
 import { readResourceFile } from './file.ts'
@@ -29,7 +30,7 @@ const METRICS = [
 
 describe('dynamicMetricsText()', () => {
   test('says what ACNS says of the same resource', () => {
-    expect(parse(dynamicMetricsText(METRICS, inForce(example('all-metrics'))))).toEqual({
+    expect(parse(finish(dynamicMetricsText(METRICS, inForce(example('all-metrics')))))).toEqual({
       metrics: [
         {
           name: 'flow',
@@ -60,7 +61,7 @@ describe('dynamicMetricsText()', () => {
 
   test('leaves out metrics that are off', () => {
     const drop = { ...example('drops-alone'), unlisted: 'drop' as const }
-    expect(parse(dynamicMetricsText(METRICS, inForce(drop)))).toEqual({
+    expect(parse(finish(dynamicMetricsText(METRICS, inForce(drop))))).toEqual({
       metrics: [{ name: 'drop', includeFilters: [{ verdict: ['DROPPED'] }] }],
     })
   })
@@ -68,7 +69,7 @@ describe('dynamicMetricsText()', () => {
   test('can be read back as the same filters', () => {
     for (const name of ['template', 'all-metrics', 'one-namespace', 'announcement']) {
       const resource = example(name)
-      const { metrics, filters } = parseDynamicMetrics(dynamicMetricsText(METRICS, inForce(resource)), 'x.yaml')
+      const { metrics, filters } = parseDynamicMetrics(finish(dynamicMetricsText(METRICS, inForce(resource))), 'x.yaml')
       expect(metrics.map((metric) => metric.name)).toEqual(METRICS.map((metric) => metric.name))
       for (const { consumer, include, exclude } of resource.groups) {
         const own = filters.get(consumer.replace('metric/', ''))!
@@ -82,8 +83,8 @@ describe('dynamicMetricsText()', () => {
 
 describe('flowLogsText()', () => {
   test('says what is written, and {} when nothing is', () => {
-    expect(flowLogsText('/x.log', inForce())).toBe('{}\n')
-    expect(parse(flowLogsText('/x.log', inForce(example('retina-log'))))).toEqual({
+    expect(finish(flowLogsText('/x.log', inForce()))).toBe('{}\n')
+    expect(parse(finish(flowLogsText('/x.log', inForce(example('retina-log')))))).toEqual({
       flowLogs: [
         {
           name: 'all',

@@ -1,7 +1,8 @@
-import { stringify } from 'yaml'
 import { z } from 'zod'
 import { SluiceError } from '../../base/errors.ts'
+import type { Steps } from '../../base/steps.ts'
 import { parseYaml } from '../../base/yaml-document.ts'
+import { yamlText } from '../../base/yaml-text.ts'
 import { describePredicate } from '../describe.ts'
 import { flowFilterPredicate } from '../hubble/index.ts'
 import { readFlowFilter } from '../hubble/json.ts'
@@ -33,7 +34,7 @@ const MERGED = 'Several resources filter this: each excludes from what it includ
  *
  * @param metrics handlers that are enabled, with their options
  */
-export function dynamicMetricsText(metrics: readonly HubbleMetric[], inForce: FiltersInForce): string {
+export function* dynamicMetricsText(metrics: readonly HubbleMetric[], inForce: FiltersInForce): Steps<string> {
   const documents = inForce.resources.filter(({ kind }) => kind === 'ContainerNetworkMetric')
   const keeps = documents.map(({ unlisted }) => unlisted ?? inForce.settings.unlisted)
   const keepsUnlisted = documents.length === 0 || keeps.includes('keep')
@@ -46,11 +47,11 @@ export function dynamicMetricsText(metrics: readonly HubbleMetric[], inForce: Fi
     const filters = groups.length > 0 ? groups : own === undefined ? [] : [own]
     return [{ name, ...options(contextOptions), ...lists(filters) }]
   })
-  return (isMerged ? `# ${MERGED}\n` : '') + stringify({ metrics: entries }, { lineWidth: 0 })
+  return (isMerged ? `# ${MERGED}\n` : '') + (yield* yamlText({ metrics: entries }))
 }
 
 /** The filters of the log in force as Hubble's flow log file; `{}` when no log is written. */
-export function flowLogsText(filePath: string, inForce: FiltersInForce): string {
+export function* flowLogsText(filePath: string, inForce: FiltersInForce): Steps<string> {
   const { mode, allow, deny } = inForce.settings.log
   const groups = mode === 'resources' ? groupsOf('log', inForce.resources) : []
   if (mode === 'off' || (mode === 'resources' && groups.length === 0)) return '{}\n'
@@ -59,7 +60,7 @@ export function flowLogsText(filePath: string, inForce: FiltersInForce): string 
   const include = groups.length === 0 ? allow.map(flowFilterJson) : includeFilters
   const exclude = [...excludeFilters, ...deny.map(flowFilterJson)]
   const entry = { name: 'all', filePath, fieldMask: [], includeFilters: include, excludeFilters: exclude }
-  return (isFolded(groups) ? `# ${MERGED}\n` : '') + stringify({ flowLogs: [entry] }, { lineWidth: 0 })
+  return (isFolded(groups) ? `# ${MERGED}\n` : '') + (yield* yamlText({ flowLogs: [entry] }))
 }
 
 function groupsOf(consumer: string, resources: readonly CompiledResource[]): FilterGroup[] {
