@@ -8,7 +8,11 @@ const HELP = `
 Examples:
   sudo sluice demo
   sudo sluice demo --for 20s --log /tmp/demo/events.log
-  hubble observe --server localhost:4245 --verdict DROPPED      in another terminal, while it runs`
+  hubble observe --server localhost:4245 --verdict DROPPED      in another terminal, while it runs
+
+The log and the metrics follow the filter resources of a directory that the screen names: copy files of examples/filters
+there, or remove its log-everything.yaml. The screen itself asks for every flow; with --quiet what nobody wants stays in
+the kernel.`
 
 /** `sluice demo`: a lab, an agent on it, and its flows. */
 export function addDemoCommand(program: Command, context: CommandContext): void {
@@ -21,7 +25,7 @@ export function addDemoCommand(program: Command, context: CommandContext): void 
     .option('--for <duration>', 'end after so long (20s)')
     .option('--lab <file>', `lab file (YAML); default: ${DEMO_LAB}`)
     .option('--log <path>', 'log file; default: events.log in a new directory below /tmp')
-    .option('-q, --quiet', 'do not show flows, only where to find them and the summary')
+    .option('-q, --quiet', 'show no flows, only where to find them and the summary')
     .addHelpText('after', HELP)
     .action(async (flags: { for?: string; lab?: string; log?: string; quiet?: boolean }) => {
       const { resolve } = await import('node:path')

@@ -58,7 +58,8 @@ export function addLabCommand(program: Command, context: CommandContext): void {
     .argument('<command...>', 'command and arguments')
     .passThroughOptions()
     .action(async (id: string, where: string, command: string[]) => {
-      context.exitCode = await execInLab(id, where, command)
+      // Everything behind <where> is passed on, the -- that ends this program's own options too.
+      context.exitCode = await execInLab(id, where, command[0] === '--' ? command.slice(1) : command)
     })
   lab
     .command('down')

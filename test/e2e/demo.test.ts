@@ -87,7 +87,7 @@ describeKernel('sluice demo', () => {
   test('shows flows of all kinds, answers gRPC and metrics, and leaves nothing but the log on Ctrl-C', async () => {
     const logPath = join(directory, 'events.log')
     const demo = new Demo(directory, ['--log', logPath])
-    const [, metrics, grpc] = await demo.prints(/metrics +(http:\S+)[\s\S]*gRPC +(\S+)/)
+    const [, metrics, grpc] = await demo.prints(/metrics +(http:\S+)[\s\S]*?\n +gRPC +(\S+)/)
     await demo.prints(/TCP Flags: SYN\)/)
     await demo.prints(/dns-response/)
     await demo.prints(/http-response FORWARDED \(HTTP\/1\.1 200/)
@@ -109,7 +109,30 @@ describeKernel('sluice demo', () => {
     expect((await run(['list', 'nodes', '--server', grpc!])).stdout).toMatch(/demo\/node-1 +Connected/)
     expect(await (await fetch(metrics!)).text()).toMatch(/^hubble_flows_processed_total\{/m)
 
+    // As the screen has it, and without the dashes.
+    for (const command of [
+      ['--', 'sh', '-c', 'exit 7'],
+      ['sh', '-c', 'exit 7'],
+    ]) {
+      expect((await run(['lab', 'exec', demo.id, 'ops/prober-0', ...command])).code).toBe(7)
+    }
+
+    const [, filters] = /filters +(\S+)/.exec(demo.stdout)!
+    const list = await run(['filters', 'list', '--server', grpc!])
+    expect(list.stdout).toMatch(/ContainerNetworkLog\/everything +directory +CONFIGURED/)
+    expect(list.stdout).not.toMatch(/warning/)
+    // A file that is dropped there is in the scrape two seconds later: metrics that it does not name are gone.
+    const only = readFileSync(packagePath('examples/filters/drops-alone.yaml'), 'utf8')
+    writeFileSync(join(filters!, 'drops-alone.yaml'), only.replace('spec:', 'spec:\n  unlisted: drop'))
+    const end = Date.now() + 2000
+    let scrape = ''
+    do scrape = await (await fetch(metrics!)).text()
+    while (/^hubble_flows_processed_total\{/m.test(scrape) && Date.now() < end)
+    expect(scrape).not.toMatch(/^hubble_flows_processed_total\{/m)
+    expect(scrape).toMatch(/^hubble_drop_total\{/m)
+
     expect(await demo.end('SIGINT')).toBe(0)
+    expect(existsSync(filters!)).toBe(false)
     expect(demo.stdout).toMatch(/flows were seen\.[\s\S]*The ledger closes\.[\s\S]*The log stays: /)
     expect(demo.stderr).toBe('')
     expect(traces(demo.id)).toEqual(NOTHING)
