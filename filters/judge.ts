@@ -138,9 +138,10 @@ export class Judge implements RuleTarget {
     return this.#ownTotals().counts()
   }
 
-  /** Whether a consumer of the present set has asked for anything so far. */
-  wasAsked(bit: number): boolean {
-    return (this.#current?.consumers[bit]?.events ?? 0) > 0
+  /** Whether a consumer of the present set, or of the one before it, has asked for anything so far. */
+  wasAsked(bit: number, which: 'present' | 'former'): boolean {
+    const set = which === 'present' ? this.#current : this.#previous
+    return (set?.consumers[bit]?.events ?? 0) > 0
   }
 
   #ownTotals(): FilterTotals {

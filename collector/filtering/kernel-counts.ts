@@ -46,7 +46,7 @@ export class KernelCounts {
   async closeFormer(): Promise<void> {
     while (this.#sets.length > 1) {
       const [former] = this.#sets as [CountedSet]
-      const sums = await this.#read(former)
+      const sums = await this.#read(former, 'former')
       sums.addTo(this.#totals)
       this.#sets.shift()
     }
@@ -55,7 +55,7 @@ export class KernelCounts {
   /** Reads the kernel's counts of the set in force. */
   async refresh(): Promise<void> {
     const current = this.#sets.at(-1)
-    if (current !== undefined) current.sums = await this.#read(current)
+    if (current !== undefined) current.sums = await this.#read(current, 'present')
   }
 
   /** As of the last refresh(). */
@@ -66,11 +66,11 @@ export class KernelCounts {
     return totals.counts()
   }
 
-  async #read({ set, rules, matches }: CountedSet): Promise<FilterTotals> {
+  async #read({ set, rules, matches }: CountedSet, which: 'present' | 'former'): Promise<FilterTotals> {
     const reading = await this.#maps.readMatches(set)
     const sums = new FilterTotals()
     sums.keep(rules)
-    const wasAsked = (bit: number) => this.#judge.wasAsked(bit)
+    const wasAsked = (bit: number) => this.#judge.wasAsked(bit, which)
     const slices = new Slices()
     for (let i = 0; i < reading.count; i++) {
       matches.add(

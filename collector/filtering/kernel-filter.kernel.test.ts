@@ -2,6 +2,7 @@ import { expect, it, onTestFinished } from 'vitest'
 import { Judge } from '../../filters/judge.ts'
 import { allOf, not, type Predicate } from '../../filters/predicate.ts'
 import { eventually } from '../../test/helpers/eventually.ts'
+import { TestFlowStore } from '../../test/helpers/flow-store.ts'
 import {
   consumer,
   facts,
@@ -17,6 +18,7 @@ import {
   WITNESS,
 } from '../../test/helpers/kernel-filter-node.ts'
 import { KernelPrograms } from '../../test/helpers/kernel-programs.ts'
+import { TcpFlag } from '../../test/helpers/packets.ts'
 import { describeKernel } from '../../test/helpers/privileged.ts'
 import { FilterMaps } from '../kernel/filter-maps.ts'
 import { KernelFilter } from './index.ts'
@@ -116,6 +118,25 @@ describeKernel('KernelFilter', () => {
     ])
     expect(consumers).toEqual([{ name: 'consumer/0', events: 7, kept: 4, leftOut: 3 }])
     expect(filteredInKernel).toBe(3)
+  })
+
+  it('counts once what user space decides, over changes of the rules', async () => {
+    const { judge, filter, send } = makeNode()
+    const store = new TestFlowStore()
+    const view = store.createView()
+    const calm = rule('calm', not({ op: 'tcp-flags', masks: [TcpFlag.RST] }))
+    const ask = () => {
+      store.seek(view, store.push({ dstPort: 80, consumers: send('10.0.0.2')! }))
+      judge.wants(0, view)
+    }
+    const { decisions } = await filter.apply(setOf(consumer(0, calm)))
+    expect(decisions.get('calm')!.where).not.toBe('kernel')
+    for (let i = 0; i < 3; i++) ask()
+    await filter.apply(setOf(consumer(0, calm, rule('other', pod('shop', 'other')))))
+    ask()
+    const { rules, consumers } = await filter.readCounts()
+    expect(rules[0]).toMatchObject({ id: 'calm', matched: 4, kept: 4 })
+    expect(consumers[0]).toEqual({ name: 'consumer/0', events: 4, kept: 4, leftOut: 0 })
   })
 
   it('leaves the rules in force when the kernel refuses new ones', async () => {
