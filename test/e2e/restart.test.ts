@@ -59,14 +59,18 @@ describeKernel('an agent that is restarted under traffic', () => {
     const flows = [...log.byUuid.values()]
     const seenBy = (pod: LabPod, port: number) =>
       flows.filter((flow) => flow.interface?.index === pod.ifindex && portsOf(flow).includes(port))
+    const dropped = (port: number) =>
+      flows
+        .filter((flow) => flow.verdict === 'DROPPED' && flow.l4?.['UDP']?.destination_port === port)
+        .reduce((sum, flow) => sum + extra(flow, 'drops'), 0)
+    // Each datagram and its echo, which those do not have that found the echo's socket full: on a busy machine some.
+    const echoed = 2 * sent - dropped(OPEN)
     for (const pod of [client, server]) {
-      // Each datagram and its echo.
-      expect([pod.name, packetsOf(seenBy(pod, OPEN))]).toEqual([pod.name, 2 * sent])
-      expect([pod.name, bytesOf(seenBy(pod, OPEN))]).toEqual([pod.name, 2 * sent * FRAME])
+      expect([pod.name, packetsOf(seenBy(pod, OPEN))]).toEqual([pod.name, echoed])
+      expect([pod.name, bytesOf(seenBy(pod, OPEN))]).toEqual([pod.name, echoed * FRAME])
       expect([pod.name, packetsOf(seenBy(pod, CLOSED))]).toEqual([pod.name, refused])
     }
-    const drops = flows.filter((flow) => flow.verdict === 'DROPPED' && portsOf(flow).includes(CLOSED))
-    expect(drops.reduce((sum, flow) => sum + extra(flow, 'drops'), 0)).toBe(refused)
+    expect(dropped(CLOSED)).toBe(refused)
   }
 
   /** What the devices count is what the programs count, and what the log holds. */
