@@ -1,14 +1,32 @@
 import { createHash } from 'node:crypto'
 import {
+  ADDRESS_ENTRY,
+  ConsumerFlag,
   DROP_KEY,
   DROP_VALUE,
   ENDPOINT_CONFIG,
   ENDPOINT_COUNTERS,
   EVENT_VERSION,
+  EventKind,
+  FILTER_CLASS,
+  FILTER_COUNT,
+  FILTER_MATCH,
+  FILTER_MATCH_KEY,
+  FILTER_PORT_KEY,
+  FILTER_RULES,
+  FILTER_STATE,
+  FilterClassId,
+  FilterLimit,
+  FilterMatchId,
+  FilterUse,
   FLOW_ENTRY,
   FLOW_EVENT,
   FLOW_KEY,
   LEDGER,
+  LedgerCounter,
+  NETWORK_KEY,
+  RULE_MASK,
+  SubjectFlag,
 } from '../../model/layouts.gen.ts'
 import { BpfMap, MapType } from '../../native/index.ts'
 
@@ -112,6 +130,25 @@ export function layoutsHash(): bigint {
     DROP_KEY,
     DROP_VALUE,
     LEDGER,
+    ADDRESS_ENTRY,
+    NETWORK_KEY,
+    RULE_MASK,
+    FILTER_STATE,
+    FILTER_RULES,
+    FILTER_CLASS,
+    FILTER_PORT_KEY,
+    FILTER_MATCH_KEY,
+    FILTER_MATCH,
+    FILTER_COUNT,
+    // Numbers that these hold.
+    EventKind,
+    ConsumerFlag,
+    SubjectFlag,
+    FilterClassId,
+    FilterMatchId,
+    FilterUse,
+    FilterLimit,
+    LedgerCounter,
   ]
   return hash64(JSON.stringify(layouts))
 }
