@@ -8,6 +8,8 @@ const exclude = ['**/node_modules/**', '**/dist/**', '**/dist.*/**', '**/build/*
  */
 export default defineConfig({
   test: {
+    // One for each CPU: half of the unit tier's time is fuzzing, which waits for nothing.
+    maxWorkers: '100%',
     projects: [
       {
         test: {
