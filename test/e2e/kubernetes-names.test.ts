@@ -99,6 +99,8 @@ describeKernel('names from the Kubernetes API', () => {
   })
 
   test('labels of a pod and of its namespace that change are in the flows a second later, none before', async () => {
+    const isOld = (flow: LoggedFlow) => Date.parse(flow.time) < Date.now() - DRAIN_MS
+    await eventually('calls that were drained before', () => calls('shop/client-0').some(isOld))
     const before = Date.now()
     cluster.putPod('shop/client-0', { labels: { app: 'client', track: 'canary' } })
     cluster.api.apply('namespaces', namespace('shop', { team: 'green' }))
