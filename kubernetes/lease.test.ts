@@ -51,6 +51,18 @@ describe('LeaderElector', () => {
     expect(spec()?.['leaseTransitions']).toBeGreaterThan(0)
   })
 
+  test('gives the lease up though a renewal was on its way when it stopped', async () => {
+    const { candidate, spec } = await setUp()
+    for (let i = 0; i < 20; i++) {
+      // It renews without a pause: some renewal is always under way.
+      const { elector } = candidate('a', { leaseMs: 60_000, renewMs: 1 })
+      await eventually('it leads', () => elector.isLeader)
+      await new Promise((resolve) => setTimeout(resolve, i))
+      await elector[Symbol.asyncDispose]()
+      expect(spec()?.['holderIdentity']).toBe('')
+    }
+  })
+
   test('ends before another may begin when its renewals fail', async () => {
     const { api, candidate } = await setUp()
     const a = candidate('a')

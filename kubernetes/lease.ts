@@ -101,8 +101,7 @@ export class LeaderElector implements AsyncDisposable {
     this.#tell()
     if (!wasLeader) return
     try {
-      const signal = AbortSignal.timeout(RELEASE_DEADLINE_MS)
-      await this.#write({ ...this.#spec, holderIdentity: '', leaseDurationSeconds: 1, renewTime: microTime() }, signal)
+      await this.#release(AbortSignal.timeout(RELEASE_DEADLINE_MS))
     } catch (error) {
       this.#options.log.debug({ err: errorText(error) }, 'cannot give up the lease: it runs out')
     }
@@ -216,6 +215,21 @@ export class LeaderElector implements AsyncDisposable {
     if (leftMs <= 0) this.#tell()
     // Timers have whole milliseconds and may come a little early: then it is waited again.
     else this.#expiry = setTimeout(() => this.#awaitExpiry(), Math.ceil(leftMs)).unref()
+  }
+
+  /** A renewal that was cut off may have been written all the same, also after the lease was read: then once more. */
+  async #release(signal: AbortSignal): Promise<void> {
+    const { client, namespace, name, identity } = this.#options
+    for (;;) {
+      this.#lease = await client.get(RESOURCES.leases, { namespace, name }, { signal })
+      if (this.#spec.holderIdentity !== identity) return
+      const given = { ...this.#spec, holderIdentity: '', leaseDurationSeconds: 1, renewTime: microTime() }
+      try {
+        return await this.#write(given, signal)
+      } catch (error) {
+        if (!(error instanceof ApiError && error.failure === 'conflict')) throw error
+      }
+    }
   }
 
   async #write(spec: LeaseSpec, signal: AbortSignal): Promise<void> {
