@@ -2,6 +2,7 @@ import { EventKind } from '../../model/layouts.gen.ts'
 import { PROTOCOL } from '../../model/protocol-names.ts'
 import { CONNECTION_FLAGS, KINDS } from '../kinds.ts'
 import { parseLabels } from '../label-selector.ts'
+import { L4_NUMBERS } from '../matchers/numbers.ts'
 import type { FieldTest, Predicate, ProtocolName } from '../predicate.ts'
 
 /** What the kernel knows of an event, one look-up each: bpf/maps.h, "Filters." */
@@ -156,17 +157,6 @@ function constant(answer: boolean): Term {
 /** Only events of these kinds may match; which of them, user space knows. */
 function onKinds(of: readonly number[], because: string): Term {
   return { op: 'all', of: [kinds((kind) => of.includes(kind)), { op: 'unknown', because }] }
-}
-
-const L4_NUMBERS: Readonly<Partial<Record<ProtocolName, readonly number[]>>> = {
-  icmp: [PROTOCOL.ICMP, PROTOCOL.ICMPV6],
-  icmpv4: [PROTOCOL.ICMP],
-  icmpv6: [PROTOCOL.ICMPV6],
-  tcp: [PROTOCOL.TCP],
-  udp: [PROTOCOL.UDP],
-  sctp: [PROTOCOL.SCTP],
-  vrrp: [PROTOCOL.VRRP],
-  igmp: [PROTOCOL.IGMP],
 }
 
 /**

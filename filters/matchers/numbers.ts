@@ -83,7 +83,8 @@ export function portTest(side: Side, ports: readonly number[]): FlowPredicate {
   return (view) => isWanted(view) && hasPorts(view.protocol)
 }
 
-const L4_NUMBERS: Readonly<Partial<Record<ProtocolName, readonly number[]>>> = {
+/** IPPROTO_* numbers of a name; names of layer 7 have none. */
+export const L4_NUMBERS: Readonly<Partial<Record<ProtocolName, readonly number[]>>> = {
   icmp: [PROTOCOL.ICMP, PROTOCOL.ICMPV6],
   icmpv4: [PROTOCOL.ICMP],
   icmpv6: [PROTOCOL.ICMPV6],
