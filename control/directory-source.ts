@@ -1,7 +1,7 @@
-import { type FSWatcher, watch } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errorText, SluiceError } from '../base/errors.ts'
+import { Follower } from '../base/follower.ts'
 import { type Logger, silentLogger } from '../base/logger.ts'
 import { readRegularFile } from '../base/regular-file.ts'
 import { type FileDocument, MAX_FILE_CHARS, readResourceFileApart } from '../filters/resources/file.ts'
@@ -47,8 +47,6 @@ export class DirectorySource implements ResourceSource {
   readonly name = 'directory'
   readonly #path: string
   readonly #log: Logger
-  readonly #pollMs: number
-  readonly #settleMs: number
   readonly #files = new Map<string, KnownFile>()
   /** What the sink was told, by kind and name. */
   readonly #told = new Map<string, FileDocument>()
@@ -56,18 +54,14 @@ export class DirectorySource implements ResourceSource {
   readonly #restless = new Map<string, number>()
   #troubled = new Set<string>()
   #sink: ResourceSink | undefined
-  #watcher: FSWatcher | undefined
+  readonly #follower: Follower
   #watched = ''
-  #poll: NodeJS.Timeout | undefined
-  #settle: NodeJS.Timeout | undefined
-  #scanning: Promise<void> = Promise.resolve()
-  #disposed = false
 
   constructor(options: DirectorySourceOptions) {
     this.#path = options.path
     this.#log = options.logger ?? silentLogger
-    this.#pollMs = options.pollMs ?? POLL_MS
-    this.#settleMs = options.settleMs ?? SETTLE_MS
+    const { settleMs = SETTLE_MS, pollMs = POLL_MS } = options
+    this.#follower = new Follower({ settleMs, pollMs, look: () => this.#scan(false) })
   }
 
   /** @throws SluiceError SLUICE_CONFIG_INVALID when the path is no directory that can be read */
@@ -84,10 +78,9 @@ export class DirectorySource implements ResourceSource {
     // What is written at this moment is waited for by the next look.
     await this.#scan(true)
     sink.synced()
-    if (signal.aborted || this.#disposed) return
+    if (signal.aborted || this.#follower.isDisposed) return
     signal.addEventListener('abort', () => void this[Symbol.asyncDispose](), { once: true })
-    this.#poll = setInterval(() => this.#later(0), this.#pollMs)
-    this.#poll.unref()
+    this.#follower.start()
   }
 
   setStatus({ kind, name }: ResourceRef, status: ResourceStatus): void {
@@ -98,31 +91,17 @@ export class DirectorySource implements ResourceSource {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#disposed = true
-    this.#watcher?.close()
-    clearInterval(this.#poll)
-    clearTimeout(this.#settle)
-    await this.#scanning
-  }
-
-  #later(delayMs: number): void {
-    if (this.#disposed || this.#settle !== undefined) return
-    this.#settle = setTimeout(() => {
-      this.#settle = undefined
-      this.#scanning = this.#scanning.then(() => this.#scan(false))
-    }, delayMs)
-    this.#settle.unref()
+    await this.#follower[Symbol.asyncDispose]()
   }
 
   /** Looks at the whole directory. Never rejects. */
   async #scan(isFirst: boolean): Promise<void> {
-    if (this.#disposed) return
     const troubles = new Map<string, string>()
     try {
       const names = await this.#list(troubles)
       let isRestless = this.#forget(names)
       for (const name of names) isRestless = (await this.#look(name, isFirst, troubles)) || isRestless
-      if (isRestless) this.#later(QUIET_MS)
+      if (isRestless) this.#follower.soon(QUIET_MS)
       this.#tell(troubles)
     } catch (error) {
       troubles.set('', `Cannot read "${this.#path}": ${errorText(error)}`)
@@ -144,14 +123,11 @@ export class DirectorySource implements ResourceSource {
   async #follow(): Promise<void> {
     const { dev, ino } = await stat(this.#path)
     const identity = `${dev}:${ino}`
-    if (identity === this.#watched || this.#disposed) return
-    this.#watcher?.close()
+    if (identity === this.#watched) return
     this.#watched = identity
-    try {
-      this.#watcher = watch(this.#path, { persistent: false }, () => this.#later(this.#settleMs))
-      this.#watcher.on('error', () => this.#watcher?.close())
-    } catch (error) {
-      this.#log.debug({ path: this.#path, err: errorText(error) }, 'Cannot watch the directory: looking now and then')
+    const failure = this.#follower.watch(this.#path)
+    if (failure !== undefined) {
+      this.#log.debug({ path: this.#path, err: errorText(failure) }, 'Cannot watch the directory: looking now and then')
     }
   }
 

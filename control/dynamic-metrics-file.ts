@@ -1,6 +1,6 @@
-import { type FSWatcher, watch } from 'node:fs'
 import { dirname } from 'node:path'
 import { errorText } from '../base/errors.ts'
+import { Follower } from '../base/follower.ts'
 import { type Logger, silentLogger } from '../base/logger.ts'
 import { readRegularFile } from '../base/regular-file.ts'
 import { type DynamicMetrics, parseDynamicMetrics } from '../filters/resources/hubble-config.ts'
@@ -35,31 +35,24 @@ export class DynamicMetricsFile implements TelemetrySource, AsyncDisposable {
   readonly #log: Logger
   /** Text as it was last looked at; undefined: no file. */
   #text: string | undefined | null = null
-  #watcher: FSWatcher | undefined
-  #poll: NodeJS.Timeout | undefined
-  #settle: NodeJS.Timeout | undefined
-  #reading: Promise<void> = Promise.resolve()
-  #disposed = false
+  readonly #follower: Follower
 
   constructor(options: DynamicMetricsFileOptions) {
     this.#options = options
     this.#log = options.logger ?? silentLogger
+    const { settleMs = SETTLE_MS, pollMs = POLL_MS } = options
+    this.#follower = new Follower({ settleMs, pollMs, look: () => this.#look() })
   }
 
   /** Takes the file into use as it is. A mistake in it is told and leaves the metrics of the configuration. */
   async start(): Promise<void> {
     await this.#look()
-    if (this.#disposed) return
-    const { path, pollMs = POLL_MS } = this.#options
-    try {
-      // The directory, as the file is replaced, by rename or by a link that is turned.
-      this.#watcher = watch(dirname(path), { persistent: false }, () => this.#later())
-      this.#watcher.on('error', () => this.#watcher?.close())
-    } catch (error) {
-      this.#log.debug({ path, err: errorText(error) }, 'Cannot watch the dynamic metrics file: looking now and then')
+    const { path } = this.#options
+    const failure = this.#follower.watch(dirname(path))
+    if (failure !== undefined) {
+      this.#log.debug({ path, err: errorText(failure) }, 'Cannot watch the dynamic metrics file: looking now and then')
     }
-    this.#poll = setInterval(() => this.#later(), pollMs)
-    this.#poll.unref()
+    this.#follower.start()
   }
 
   collect(sink: TelemetrySink): void {
@@ -69,25 +62,11 @@ export class DynamicMetricsFile implements TelemetrySource, AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#disposed = true
-    this.#watcher?.close()
-    clearInterval(this.#poll)
-    clearTimeout(this.#settle)
-    await this.#reading
-  }
-
-  #later(): void {
-    if (this.#disposed || this.#settle !== undefined) return
-    this.#settle = setTimeout(() => {
-      this.#settle = undefined
-      this.#reading = this.#reading.then(() => this.#look())
-    }, this.#options.settleMs ?? SETTLE_MS)
-    this.#settle.unref()
+    await this.#follower[Symbol.asyncDispose]()
   }
 
   /** Never rejects. */
   async #look(): Promise<void> {
-    if (this.#disposed) return
     const { path, onMetrics } = this.#options
     try {
       const text = await readText(path)

@@ -1,7 +1,7 @@
-import { type FSWatcher, watch } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { errorText, SluiceError } from '../../base/errors.ts'
+import { Follower } from '../../base/follower.ts'
 import { type Logger, silentLogger } from '../../base/logger.ts'
 import { traced } from '../../base/tracing.ts'
 import type { MetadataSink, MetadataSource, TelemetrySink, TelemetrySource } from '../../model/contracts.ts'
@@ -36,43 +36,38 @@ export class StaticMetadata implements MetadataSource, TelemetrySource {
   lastError = ''
   readonly #path: string
   readonly #log: Logger
-  readonly #settleMs: number
-  readonly #pollMs: number
   #sink: MetadataSink | undefined
   #current: Metadata = { pods: [], nodes: [], services: [], cidrs: [] }
   #version = ''
   /** The file as it was when it could not be used: it is not read again until it changes. */
   #badVersion = ''
-  #watcher: FSWatcher | undefined
-  #poll: NodeJS.Timeout | undefined
-  #settle: NodeJS.Timeout | undefined
-  #reading: Promise<void> = Promise.resolve()
-  #disposed = false
+  readonly #follower: Follower
 
   constructor(options: StaticMetadataOptions) {
     this.#path = options.path
     this.#log = options.log ?? silentLogger
-    this.#settleMs = options.settleMs ?? SETTLE_MS
-    this.#pollMs = options.pollMs ?? POLL_MS
+    const { settleMs = SETTLE_MS, pollMs = POLL_MS } = options
+    this.#follower = new Follower({ settleMs, pollMs, look: () => this.#reload() })
   }
 
   /** Rejects with SLUICE_METADATA_INVALID when the file cannot be read or has mistakes. */
   async start(sink: MetadataSink, signal: AbortSignal): Promise<void> {
     this.#sink = sink
     await traced('metadata load', { 'file.path': this.#path }, () => this.#load())
-    if (signal.aborted || this.#disposed) return
+    if (signal.aborted || this.#follower.isDisposed) return
     signal.addEventListener('abort', () => void this[Symbol.asyncDispose](), { once: true })
-    this.#follow()
-    this.#poll = setInterval(() => this.#later(), this.#pollMs)
-    this.#poll.unref()
+    const failure = this.#follower.watch(dirname(this.#path))
+    if (failure !== undefined) {
+      this.#log.debug(
+        { path: this.#path, err: errorText(failure) },
+        'Cannot watch the metadata file: looking every 5 s',
+      )
+    }
+    this.#follower.start()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#disposed = true
-    this.#watcher?.close()
-    clearInterval(this.#poll)
-    clearTimeout(this.#settle)
-    await this.#reading
+    await this.#follower[Symbol.asyncDispose]()
   }
 
   collect(sink: TelemetrySink): void {
@@ -81,27 +76,7 @@ export class StaticMetadata implements MetadataSource, TelemetrySource {
     sink.counter('sluice_metadata_failures_total', help, this.failures)
   }
 
-  /** The directory is watched, as the file itself is replaced, by rename or by a link that is turned. */
-  #follow(): void {
-    try {
-      this.#watcher = watch(dirname(this.#path), { persistent: false }, () => this.#later())
-      this.#watcher.on('error', () => this.#watcher?.close())
-    } catch (error) {
-      this.#log.debug({ path: this.#path, err: errorText(error) }, 'Cannot watch the metadata file: looking every 5 s')
-    }
-  }
-
-  #later(): void {
-    if (this.#disposed || this.#settle !== undefined) return
-    this.#settle = setTimeout(() => {
-      this.#settle = undefined
-      this.#reading = this.#reading.then(() => this.#reload())
-    }, this.#settleMs)
-    this.#settle.unref()
-  }
-
   async #reload(): Promise<void> {
-    if (this.#disposed) return
     try {
       await traced('metadata load', { 'file.path': this.#path }, () => this.#load())
     } catch (error) {
