@@ -1,4 +1,4 @@
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test, vi } from 'vitest'
@@ -55,4 +55,14 @@ test('DynamicMetricsFile keeps what was said before when a change cannot be used
   replace('metrics: [{name: tcp}]')
   await vi.waitFor(() => expect(taken).toEqual(['none', 'tcp']))
   expect(file.lastError).toBe('')
+})
+
+test('DynamicMetricsFile has no error left when a file that could not be read is back as it was', async () => {
+  const { replace, path, file } = await setUp('metrics: [{name: flow}]')
+  rmSync(path)
+  mkdirSync(path)
+  await vi.waitFor(() => expect(file.lastError).toContain('no regular file'))
+  rmdirSync(path)
+  replace('metrics: [{name: flow}]')
+  await vi.waitFor(() => expect(file.lastError).toBe(''))
 })

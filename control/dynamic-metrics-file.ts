@@ -69,7 +69,7 @@ export class DynamicMetricsFile implements TelemetrySource, AsyncDisposable {
   async #look(): Promise<void> {
     const { path, onMetrics } = this.#options
     try {
-      const text = await readText(path)
+      const text = await this.#read(path)
       if (text === this.#text) return
       this.#text = text
       onMetrics(text === undefined ? undefined : parseDynamicMetrics(text, path))
@@ -82,6 +82,16 @@ export class DynamicMetricsFile implements TelemetrySource, AsyncDisposable {
       this.failures++
       this.lastError = message
       this.#log.error({ path, err: message }, 'Dynamic metrics cannot be used: what was said before stays')
+    }
+  }
+
+  /** A file that could not be read for a while is taken anew, also when it is as it was. */
+  async #read(path: string): Promise<string | undefined> {
+    try {
+      return await readText(path)
+    } catch (error) {
+      this.#text = null
+      throw error
     }
   }
 }
