@@ -11,9 +11,8 @@ export function finish<T>(steps: Steps<T>): T {
   }
 }
 
-/** All steps, with turns of the event loop between them. */
-export async function finishSliced<T>(steps: Steps<T>): Promise<T> {
-  const slice = new TimeSlice()
+/** All steps, with turns of the event loop between them. @param slice of the work that these steps are a part of */
+export async function finishSliced<T>(steps: Steps<T>, slice: TimeSlice = new TimeSlice()): Promise<T> {
   for (;;) {
     const step = steps.next()
     if (step.done) return step.value

@@ -1,3 +1,4 @@
+import { TimeSlice } from '../../base/time-slice.ts'
 import { FilterTotals } from '../../filters/counts.ts'
 import type { Judge } from '../../filters/judge.ts'
 import { type KernelPlan, MASK_BYTES, MatchCounts } from '../../filters/kernel/index.ts'
@@ -5,7 +6,6 @@ import type { FilterCounts, RuleSet } from '../../filters/rules.ts'
 import { EventKind } from '../../model/layouts.gen.ts'
 import type { FilterMaps } from '../kernel/filter-maps.ts'
 import type { FilterSet } from '../kernel/filter-tables.ts'
-import { Slices } from './slices.ts'
 
 const KINDS = EventKind.EVENT_KINDS
 const NO_RULES = new Uint8Array(0)
@@ -71,7 +71,7 @@ export class KernelCounts {
     const sums = new FilterTotals()
     sums.keep(rules)
     const wasAsked = (bit: number) => this.#judge.wasAsked(bit, which)
-    const slices = new Slices()
+    const slice = new TimeSlice()
     for (let i = 0; i < reading.count; i++) {
       matches.add(
         {
@@ -83,7 +83,7 @@ export class KernelCounts {
         sums,
         wasAsked,
       )
-      if (i % MATCHES_PER_LOOK === 0 && slices.isOver) await slices.next()
+      if (i % MATCHES_PER_LOOK === 0 && slice.isOver) await slice.yield()
     }
     return sums
   }

@@ -1,5 +1,7 @@
 import { errorText } from '../../base/errors.ts'
 import { type Logger, LogLimiter, silentLogger } from '../../base/logger.ts'
+import { finishSliced } from '../../base/steps.ts'
+import { TimeSlice } from '../../base/time-slice.ts'
 import type { Judge } from '../../filters/judge.ts'
 import { type KernelPlan, PAIR_BYTES, planSteps } from '../../filters/kernel/index.ts'
 import type { AppliedRules, FilterCounts, RuleSet, RuleTarget } from '../../filters/rules.ts'
@@ -12,7 +14,6 @@ import { ClassTable } from './class-table.ts'
 import { Drained, type RingPositions } from './drained.ts'
 import { KernelCounts } from './kernel-counts.ts'
 import { Lock } from './lock.ts'
-import { Slices } from './slices.ts'
 import { Subjects } from './subjects.ts'
 import { forgetFormer } from './takeover.ts'
 import { collectTelemetry } from './telemetry.ts'
@@ -103,27 +104,27 @@ export class KernelFilter implements RuleTarget, TelemetrySource, AsyncDisposabl
   async #apply(rules: RuleSet, began: number): Promise<AppliedRules> {
     // The first set waits for nobody: the drain may not run yet, and the judge believes no bits before it has.
     if (this.#force !== undefined) await this.#drained.wait(DRAIN_TIMEOUT_MS)
-    const slices = new Slices()
+    const slice = new TimeSlice()
     const { nodeName, nodeLabels } = this.#state
-    const plan = await slices.run(planSteps(rules, { nodeName, nodeLabels }))
+    const plan = await finishSliced(planSteps(rules, { nodeName, nodeLabels }), slice)
     const before = this.#maps.generation()
     const set: FilterSet = before.generation & 1 ? 0 : 1
-    await slices.next()
+    await slice.yield()
     const classes = this.#makeClasses(plan)
     try {
-      await this.#writePlan(set, plan, slices)
+      await this.#writePlan(set, plan, slice)
       this.#subjects.open(set, classes)
-      await this.#subjects.build(set, slices)
-      if (this.#force === undefined) await slices.yieldTo(this.#forgetFormer(set))
-      await slices.yieldTo(this.#judge.prepare(rules, set, plan.exactBits))
-      await this.#flushNow(slices)
-      await slices.yieldTo(this.#bringIntoForce({ set, rules, plan, classes, nodeLabels }))
+      await this.#subjects.build(set, slice)
+      if (this.#force === undefined) await slice.yieldTo(this.#forgetFormer(set))
+      await slice.yieldTo(this.#judge.prepare(rules, set, plan.exactBits))
+      await this.#flushNow(slice)
+      await slice.yieldTo(this.#bringIntoForce({ set, rules, plan, classes, nodeLabels }))
     } catch (error) {
       if (this.#force?.set !== set) this.#subjects.close(set)
       throw error
     }
-    slices.end()
-    this.#longestSliceMs = Math.max(this.#longestSliceMs, slices.longestMs)
+    slice.end()
+    this.#longestSliceMs = Math.max(this.#longestSliceMs, slice.longestMs)
     this.#lastApplyMs = performance.now() - began
     // Nobody looked after what changed while the first set came into force.
     if (this.#subjects.pending > 0) this.#flushSoon()
@@ -148,22 +149,22 @@ export class KernelFilter implements RuleTarget, TelemetrySource, AsyncDisposabl
     await this.#counts.closeFormer()
   }
 
-  async #writePlan(set: FilterSet, plan: KernelPlan, slices: Slices): Promise<void> {
+  async #writePlan(set: FilterSet, plan: KernelPlan, slice: TimeSlice): Promise<void> {
     const { ports, prefixes } = plan
-    await slices.yieldTo(this.#maps.clearTables(set))
-    await slices.yieldTo(this.#maps.resetMatches(set))
+    await slice.yieldTo(this.#maps.clearTables(set))
+    await slice.yieldTo(this.#maps.resetMatches(set))
     this.#maps.writeRules(set, plan.bytes)
     for (let first = 0; first < ports.ports.length; first += WRITE_ENTRIES) {
       const masks = ports.masks.subarray(first * PAIR_BYTES)
       const some = ports.ports.slice(first, first + WRITE_ENTRIES)
       needAll('ports', this.#maps.writePorts(set, some, masks), some.length)
-      if (slices.isOver) await slices.next()
+      if (slice.isOver) await slice.yield()
     }
     for (let first = 0; first < prefixes.prefixes.length; first += WRITE_ENTRIES) {
       const masks = prefixes.masks.subarray(first * PAIR_BYTES)
       const some = prefixes.prefixes.slice(first, first + WRITE_ENTRIES)
       needAll('prefixes', this.#maps.writePrefixes(set, some, masks), some.length)
-      if (slices.isOver) await slices.next()
+      if (slice.isOver) await slice.yield()
     }
   }
 
@@ -196,7 +197,7 @@ export class KernelFilter implements RuleTarget, TelemetrySource, AsyncDisposabl
 
   /** Ends when all changes that are known of have reached the kernel. */
   async settled(): Promise<void> {
-    await this.#lock.run(() => this.#flushNow(new Slices()))
+    await this.#lock.run(() => this.#flushNow(new TimeSlice()))
   }
 
   collect(sink: TelemetrySink): void {
@@ -238,7 +239,7 @@ export class KernelFilter implements RuleTarget, TelemetrySource, AsyncDisposabl
   #flushIn(ms: number): void {
     this.#flush = setTimeout(() => {
       void this.#lock
-        .run(() => this.#flushNow(new Slices()))
+        .run(() => this.#flushNow(new TimeSlice()))
         .then(
           () => {
             this.#flush = undefined
@@ -258,9 +259,9 @@ export class KernelFilter implements RuleTarget, TelemetrySource, AsyncDisposabl
   }
 
   /** Writes what changed; flows whose ends it concerns are judged again with their next event. */
-  async #flushNow(slices: Slices): Promise<void> {
+  async #flushNow(slice: TimeSlice): Promise<void> {
     const { generation, enabled } = this.#maps.generation()
-    const changed = await this.#subjects.flush(generation & 1 ? 1 : 0, slices)
+    const changed = await this.#subjects.flush(generation & 1 ? 1 : 0, slice)
     this.#flushedAt = performance.now()
     if (!changed || !enabled) return
     this.#maps.reevaluate()

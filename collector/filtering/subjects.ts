@@ -1,3 +1,4 @@
+import { TimeSlice } from '../../base/time-slice.ts'
 import type { Endpoint } from '../../model/endpoint.ts'
 import { ADDRESS_ENTRY, FilterClassId, FilterLimit, SubjectFlag } from '../../model/layouts.gen.ts'
 import type { EndpointTable } from '../endpoints.ts'
@@ -5,7 +6,6 @@ import { encodeSubject, type FilterMaps } from '../kernel/filter-maps.ts'
 import type { FilterSet } from '../kernel/filter-tables.ts'
 import { AddressMirror, NO_CLASS } from './address-mirror.ts'
 import type { ClassTable } from './class-table.ts'
-import { Slices } from './slices.ts'
 
 /** Addresses of one write: half a millisecond of work. */
 const BATCH = 256
@@ -113,19 +113,19 @@ export class Subjects implements Disposable {
   }
 
   /** Gives every subject its class in a set and writes all of it. */
-  async build(set: FilterSet, slices: Slices = new Slices()): Promise<void> {
+  async build(set: FilterSet, slice: TimeSlice = new TimeSlice()): Promise<void> {
     const mirror = this.#mirror
     const table = this.#tables[set]!
     for (let slot = 0; slot < mirror.end; slot++) {
       const ref = mirror.refs[slot]!
       if (ref === 0 || mirror.classes[set][slot] !== NO_CLASS) continue
       mirror.classes[set][slot] = table.acquire(this.#endpoints.get(ref))
-      if ((slot & 31) === 0 && slices.isOver) await slices.next()
+      if ((slot & 31) === 0 && slice.isOver) await slice.yield()
     }
     this.#flushClasses()
     for (let first = 0; first < mirror.end; first += BATCH) {
       this.#writeRange(first, Math.min(first + BATCH, mirror.end))
-      if (slices.isOver) await slices.next()
+      if (slice.isOver) await slice.yield()
     }
     for (const ifindex of this.#devices.keys()) this.#dirtyDevices.add(ifindex)
   }
@@ -136,7 +136,7 @@ export class Subjects implements Disposable {
    * @param inForce the set whose classes matter
    * @returns whether a flow that is judged again may get another answer
    */
-  async flush(inForce: FilterSet, slices: Slices = new Slices()): Promise<boolean> {
+  async flush(inForce: FilterSet, slice: TimeSlice = new TimeSlice()): Promise<boolean> {
     for (const slot of this.#unwritten.splice(0)) if (this.#mirror.refs[slot] !== 0) this.#mirror.mark(slot)
     while (this.#mirror.dirtyCount > 0) {
       const slots = this.#mirror.takeDirty(BATCH)
@@ -144,9 +144,9 @@ export class Subjects implements Disposable {
         () => this.#flushAddresses(slots, inForce),
         () => slots.forEach((slot) => void this.#mirror.mark(slot)),
       )
-      if (slices.isOver) await slices.next()
+      if (slice.isOver) await slice.yield()
     }
-    if (this.#networksDirty) await slices.yieldTo(this.#flushNetworks())
+    if (this.#networksDirty) await slice.yieldTo(this.#flushNetworks())
     // Copied: a device may change while the loop lets others in.
     for (const ifindex of [...this.#dirtyDevices]) {
       this.#dirtyDevices.delete(ifindex)
@@ -154,9 +154,9 @@ export class Subjects implements Disposable {
         () => this.#flushDevice(ifindex, inForce),
         () => this.#dirtyDevices.add(ifindex),
       )
-      if (slices.isOver) await slices.next()
+      if (slice.isOver) await slice.yield()
     }
-    slices.end()
+    slice.end()
     const changed = this.#isChanged
     this.#isChanged = false
     return changed
