@@ -1,15 +1,11 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
-import { Lab } from '../../lab/index.ts'
+import type { Lab } from '../../lab/index.ts'
 import { runSluice, TestAgent } from '../helpers/agent.ts'
 import { eventually } from '../helpers/eventually.ts'
 import { describeKernel } from '../helpers/privileged.ts'
-
-const OPEN = 8080
-const CLOSED = 7009
-/** The lab's first pod; there is no DNS pod to ask. */
-const SERVER = '10.244.1.10'
+import { OPEN, trafficLab } from '../helpers/traffic-lab.ts'
 
 const METRIC = `
 apiVersion: acn.azure.com/v1alpha1
@@ -46,27 +42,6 @@ logs: [{name: analytics, perGB: 2}]
 // biome-ignore lint/suspicious/noExplicitAny: JSON of a command line
 type Json = any
 
-/** traffic/http-0, traffic/fortio-0 and other/client-0 call a server, and send datagrams to a port that nobody holds. */
-function laboratory(): Promise<Lab> {
-  const caller = (namespace: string, name: string) => ({
-    namespace,
-    name,
-    run: [
-      { kind: 'tcp-connect' as const, to: SERVER, port: OPEN, everyMs: 100 },
-      { kind: 'udp-client' as const, to: SERVER, port: CLOSED, everyMs: 100 },
-    ],
-  })
-  return Lab.up({
-    cluster: 'test',
-    pods: [
-      { namespace: 'traffic', name: 'server-0', run: [{ kind: 'http-server', port: OPEN }] },
-      caller('traffic', 'http-0'),
-      caller('traffic', 'fortio-0'),
-      caller('other', 'client-0'),
-    ],
-  })
-}
-
 describeKernel('sluice filters', () => {
   let lab: Lab
   let agent: TestAgent
@@ -88,7 +63,7 @@ describeKernel('sluice filters', () => {
     list.find(({ rule }) => rule.consumer === consumer && text.test(rule.text))
 
   beforeAll(async () => {
-    lab = await laboratory()
+    lab = await trafficLab()
     directory = join(lab.directory, 'filters')
     mkdirSync(directory)
     agent = await TestAgent.start({

@@ -2,15 +2,12 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { Lab } from '../../lab/index.ts'
+import type { Lab } from '../../lab/index.ts'
 import { runSluice, TestAgent } from '../helpers/agent.ts'
 import { eventually } from '../helpers/eventually.ts'
 import { describeKernel } from '../helpers/privileged.ts'
+import { OPEN, trafficLab } from '../helpers/traffic-lab.ts'
 
-const OPEN = 8080
-const CLOSED = 7009
-/** The lab's first pod. */
-const SERVER = '10.244.1.10'
 /** How long is looked, before and after. */
 const LOOK_SECONDS = 12
 /** Of hundreds of events that are made every 100 ms: what a loaded machine leaves undone in one of the looks. */
@@ -56,23 +53,7 @@ describeKernel('what sluice filters explain foretells', () => {
   let directory: string
 
   beforeAll(async () => {
-    const caller = (namespace: string, name: string) => ({
-      namespace,
-      name,
-      run: [
-        { kind: 'tcp-connect' as const, to: SERVER, port: OPEN, everyMs: 100 },
-        { kind: 'udp-client' as const, to: SERVER, port: CLOSED, everyMs: 100 },
-      ],
-    })
-    lab = await Lab.up({
-      cluster: 'test',
-      pods: [
-        { namespace: 'traffic', name: 'server-0', run: [{ kind: 'http-server', port: OPEN }] },
-        caller('traffic', 'http-0'),
-        caller('traffic', 'fortio-0'),
-        caller('other', 'client-0'),
-      ],
-    })
+    lab = await trafficLab()
     directory = join(lab.directory, 'filters')
     mkdirSync(directory)
     writeFileSync(join(directory, 'filters.yaml'), BEFORE)

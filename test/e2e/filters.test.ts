@@ -1,16 +1,13 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
-import { Lab } from '../../lab/index.ts'
+import type { Lab } from '../../lab/index.ts'
 import { runSluice, TestAgent } from '../helpers/agent.ts'
 import { eventually } from '../helpers/eventually.ts'
 import { readFlowLog } from '../helpers/flow-log.ts'
 import { describeKernel } from '../helpers/privileged.ts'
+import { trafficLab } from '../helpers/traffic-lab.ts'
 
-const OPEN = 8080
-const CLOSED = 7009
-/** The lab's first pod; there is no DNS pod to ask. */
-const SERVER = '10.244.1.10'
 /** What a change of filters may take until it is seen. */
 const APPLIED_MS = 2000
 
@@ -64,31 +61,6 @@ function sum(samples: Samples, name: string): number {
     .reduce((total, [, value]) => total + value, 0)
 }
 
-/**
- * traffic/http-0 and traffic/fortio-0 call traffic/server-0 (answered) and send datagrams to a closed port of it
- * (dropped there); other/client-0 calls it too.
- */
-function laboratory(): Promise<Lab> {
-  const caller = (namespace: string, name: string) => ({
-    namespace,
-    name,
-    labels: { app: name },
-    run: [
-      { kind: 'tcp-connect' as const, to: SERVER, port: OPEN, everyMs: 100 },
-      { kind: 'udp-client' as const, to: SERVER, port: CLOSED, everyMs: 100 },
-    ],
-  })
-  return Lab.up({
-    cluster: 'test',
-    pods: [
-      { namespace: 'traffic', name: 'server-0', labels: { app: 'server' }, run: [{ kind: 'http-server', port: OPEN }] },
-      caller('traffic', 'http-0'),
-      caller('traffic', 'fortio-0'),
-      caller('other', 'client-0'),
-    ],
-  })
-}
-
 describeKernel('filters as files in a directory', () => {
   let lab: Lab
   let agent: TestAgent
@@ -104,7 +76,7 @@ describeKernel('filters as files in a directory', () => {
     eventually(what, async () => holds(await agent.metrics()), APPLIED_MS)
 
   beforeAll(async () => {
-    lab = await laboratory()
+    lab = await trafficLab()
     directory = join(lab.directory, 'filters')
     mkdirSync(directory)
     agent = await TestAgent.start({

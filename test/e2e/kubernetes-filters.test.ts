@@ -1,15 +1,12 @@
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
-import { Lab } from '../../lab/index.ts'
+import type { Lab } from '../../lab/index.ts'
 import { runSluice, TestAgent } from '../helpers/agent.ts'
 import { eventually } from '../helpers/eventually.ts'
 import { readFlowLog } from '../helpers/flow-log.ts'
 import { LabCluster } from '../helpers/lab-cluster.ts'
 import { describeKernel } from '../helpers/privileged.ts'
+import { trafficLab } from '../helpers/traffic-lab.ts'
 
-const OPEN = 8080
-const CLOSED = 7009
-/** The lab's first pod; there is no DNS pod to ask. */
-const SERVER = '10.244.1.10'
 /** What a change of filters may take until it is seen. */
 const APPLIED_MS = 2000
 /** A candidate looks at the Lease every 15 to 30 s. */
@@ -59,29 +56,6 @@ const onlyDrops = (samples: Samples) => {
 const hasForwarded = (samples: Samples) =>
   seriesOf(samples, FLOWS).some((series) => series.includes('verdict="FORWARDED"'))
 
-/** traffic/http-0, traffic/fortio-0 and other/client-0 on one node call a server, and a port of it that nobody holds. */
-function laboratory(): Promise<Lab> {
-  const caller = (namespace: string, name: string) => ({
-    namespace,
-    name,
-    labels: { app: name },
-    run: [
-      { kind: 'tcp-connect' as const, to: SERVER, port: OPEN, everyMs: 100 },
-      { kind: 'udp-client' as const, to: SERVER, port: CLOSED, everyMs: 100 },
-    ],
-  })
-  return Lab.up({
-    cluster: 'test',
-    nodes: [{ name: 'node-1' }, { name: 'node-2' }],
-    pods: [
-      { namespace: 'traffic', name: 'server-0', labels: { app: 'server' }, run: [{ kind: 'http-server', port: OPEN }] },
-      caller('traffic', 'http-0'),
-      caller('traffic', 'fortio-0'),
-      caller('other', 'client-0'),
-    ],
-  })
-}
-
 describeKernel('filters by the Kubernetes API', () => {
   let lab: Lab
   let cluster: LabCluster
@@ -105,7 +79,7 @@ describeKernel('filters by the Kubernetes API', () => {
     )
 
   beforeAll(async () => {
-    lab = await laboratory()
+    lab = await trafficLab(['node-1', 'node-2'])
     cluster = await LabCluster.start(lab)
     agent = await TestAgent.start({
       name: 'kfilters',

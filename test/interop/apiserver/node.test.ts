@@ -1,19 +1,17 @@
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { Lab } from '../../../lab/index.ts'
+import type { Lab } from '../../../lab/index.ts'
 import { TestAgent } from '../../helpers/agent.ts'
 import { eventually } from '../../helpers/eventually.ts'
 import { readFlowLog } from '../../helpers/flow-log.ts'
 import { describeKernel } from '../../helpers/privileged.ts'
+import { trafficLab } from '../../helpers/traffic-lab.ts'
 import { Cluster } from './cluster.ts'
 import { buildPrograms, missing } from './programs.ts'
 
 const path = (relative: string) => fileURLToPath(new URL(`../../../${relative}`, import.meta.url))
 const CHART = path('deploy/helm/sluice')
 const ANNOUNCED = path('examples/filters/announcement.yaml')
-const OPEN = 8080
-const CLOSED = 7009
-const SERVER = '10.244.1.10'
 /** What a change may take until it is seen. */
 const APPLIED_MS = 2000
 const FLOWS = 'hubble_flows_processed_total'
@@ -36,7 +34,7 @@ describe.skipIf(missing)(`a node${missing ? ` (skipped: ${missing})` : ''}`, () 
       buildPrograms()
       cluster = await Cluster.start()
       await cluster.helmOk(['install', 'sluice', CHART, '--namespace', 'sluice', '--create-namespace'])
-      lab = await laboratory()
+      lab = await trafficLab()
       await describePods(cluster, lab)
       const token = await cluster.accountToken('sluice', 'sluice')
       agent = await TestAgent.start({
@@ -137,26 +135,6 @@ describe.skipIf(missing)(`a node${missing ? ` (skipped: ${missing})` : ''}`, () 
     })
   })
 })
-
-/** traffic/http-0, traffic/fortio-0 and other/client-0 call traffic/server-0, and send datagrams that it drops. */
-function laboratory(): Promise<Lab> {
-  const caller = (namespace: string, name: string) => ({
-    namespace,
-    name,
-    run: [
-      { kind: 'tcp-connect' as const, to: SERVER, port: OPEN, everyMs: 100 },
-      { kind: 'udp-client' as const, to: SERVER, port: CLOSED, everyMs: 100 },
-    ],
-  })
-  return Lab.up({
-    pods: [
-      { namespace: 'traffic', name: 'server-0', run: [{ kind: 'http-server', port: OPEN }] },
-      caller('traffic', 'http-0'),
-      caller('traffic', 'fortio-0'),
-      caller('other', 'client-0'),
-    ],
-  })
-}
 
 /** Makes the API server know the lab's pods, running and with their addresses. */
 async function describePods(cluster: Cluster, lab: Lab): Promise<void> {
