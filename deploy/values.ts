@@ -18,8 +18,7 @@ const image = z.strictObject({
   pullPolicy,
 })
 
-const placement = {
-  resources: passed,
+const scheduling = {
   nodeSelector: labels,
   tolerations: passedList,
   affinity: passed,
@@ -27,6 +26,8 @@ const placement = {
   podAnnotations: labels,
   podLabels: labels,
 }
+
+const placement = { resources: passed, ...scheduling }
 
 const monitor = z.strictObject({
   enabled: z.boolean(),
@@ -106,12 +107,7 @@ export const chartValues = z.strictObject({
     backend: z.strictObject({ image, resources: passed }),
     replicas: z.int().min(0).max(100),
     service: z.strictObject({ type: z.enum(['ClusterIP', 'NodePort', 'LoadBalancer']), annotations: labels }),
-    nodeSelector: labels,
-    tolerations: passedList,
-    affinity: passed,
-    priorityClassName: z.string(),
-    podAnnotations: labels,
-    podLabels: labels,
+    ...scheduling,
   }),
   networkPolicy: z.strictObject({ enabled: z.boolean(), relayFrom: passedList, uiFrom: passedList }),
 })
