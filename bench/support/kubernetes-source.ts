@@ -56,10 +56,11 @@ async function main(url: string): Promise<void> {
   }, 1)
   let cpu = process.cpuUsage()
   let at = performance.now()
+  const states = () => metadata.states()
+  const isSynced = () => states().length > 0 && states().every(({ synced, watching }) => synced && watching)
   const report = (): SourceReport => {
     const { user, system } = process.cpuUsage(cpu)
-    const states = metadata.states()
-    const sum = (field: 'events' | 'lists') => states.reduce((total, each) => total + each[field], 0)
+    const sum = (field: 'events' | 'lists') => states().reduce((total, each) => total + each[field], 0)
     const answer = {
       addedBytes: rss() - empty,
       seconds: (performance.now() - at) / 1000,
@@ -68,7 +69,7 @@ async function main(url: string): Promise<void> {
       pods: state.endpoints.podCount,
       events: sum('events'),
       lists: sum('lists'),
-      synced: states.length > 0 && states.every(({ synced, watching }) => synced && watching),
+      synced: isSynced(),
     }
     cpu = process.cpuUsage()
     at = performance.now()
@@ -76,6 +77,8 @@ async function main(url: string): Promise<void> {
     return answer
   }
   await metadata.start(state, new AbortController().signal)
+  // What is listed is not watched yet: the last watch opens some milliseconds later.
+  while (!isSynced()) await new Promise((resolve) => setTimeout(resolve, 10))
   console.log('ready')
   for await (const line of createInterface({ input: process.stdin })) {
     if (line === 'measure') console.log(JSON.stringify(report()))
