@@ -168,6 +168,9 @@ const EXPECTED: Readonly<Record<string, Readonly<Record<string, { takes: string[
     'metric/tcp': { takes: ['production frontend'], leaves: ['frontend to backend'] },
     'metric/drop': { takes: ['policy drop'], leaves: ['default tcp'] },
   },
+  'flow-of-drops.yaml': {
+    'metric/flow': { takes: ['policy drop', 'kube-system drop'], leaves: ['default tcp', 'http flow'] },
+  },
   'announcement.yaml': { 'metric/flow': { takes: ['http drop'], leaves: ['http flow', 'fortio drop', 'policy drop'] } },
   'announcement-without-lists.yaml': {
     'metric/flow': { takes: ['http drop'], leaves: ['http flow', 'fortio drop', 'policy drop'] },
